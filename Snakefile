@@ -1,0 +1,34 @@
+# copytrace: pictures in, ranked matches out. This file is the map; each stage is one file in rules/, each
+# rule one script in workflow_scripts/, each script a short way into the library workflow_scripts/copytrace/.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/images.smk"
+include: "rules/synthesis.smk"
+include: "rules/pretraining.smk"
+include: "rules/training.smk"
+include: "rules/parts.smk"
+include: "rules/descriptors.smk"
+include: "rules/matching.smk"
+include: "rules/ensembling.smk"
+include: "rules/evaluation.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    """The matches, the list of rejected pictures and, where the truth is known, their evaluation."""
+    default_target: True
+    input:
+        f"{RESULTS}/matching.csv",
+        f"{RESULTS}/images/rejected.csv",
+        evaluation_results(),

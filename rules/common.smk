@@ -1,0 +1,271 @@
+# Lookups and paths that several rule files share; no rules.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
+ENVS = Path(workflow.basedir) / "envs"
+sys.path.insert(0, str(SCRIPTS))
+
+from copytrace import configuration, folders, provenance, runtime
+
+validate(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
+try:
+    configuration.check(config)
+except runtime.InputError as mistake:
+    raise WorkflowError(str(mistake)) from None
+
+RESULTS = config["results"]
+IMAGES = config["images"]
+SAMPLE = configuration.uses_sample(config)
+FAMILIES = config["families"]
+UNTRAINED = [f for f in config["evaluation"]["untrained_families"] if f not in FAMILIES]
+BACKBONES = config["backbones"]
+SCALES = config["scales"]
+TILE_FAMILIES = config["tiles"]["families"]
+TRAINED = [f for f in FAMILIES if configuration.training_of(config, f)["steps"]]
+HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
+BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
+
+# A unit is what one descriptor job works through: the models of a family, or one model.
+UNITS = {
+    unit: models
+    for family in FAMILIES + UNTRAINED
+    for unit, models in configuration.units_of(config, family).items()
+}
+
+
+wildcard_constraints:
+    role="[a-z]+",
+    family="[A-Za-z_]+",
+    backbone="[A-Za-z0-9_]+",
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+def code_of(script, env):
+    """Digest of a script, the library modules it imports and its environment file, for `params`."""
+    return provenance.value_digest(
+        provenance.code_digest(SCRIPTS / script), (ENVS / f"{env}.yaml").read_text()
+    )
+
+
+def section(*keys):
+    """One section of the configuration as JSON, for a script's flag of the same name."""
+    value = config
+    for key in keys:
+        value = value[key]
+    return json.dumps(value)
+
+
+def manifest(role):
+    return f"{RESULTS}/images/{role}.parquet"
+
+
+def shard_files(template, shards):
+    """`template` with {shard} and {shards} filled in, one path per shard."""
+    return [template.format(shard=shard, shards=shards) for shard in range(shards)]
+
+
+def needs_faces(family):
+    """The faces of the training pictures, for a family whose classes include them."""
+    return (
+        f"{RESULTS}/parts/faces.training.parquet"
+        if config["family_table"][family]["faces"]
+        else []
+    )
+
+
+def weights_of(model):
+    """The file of a model FAMILY.BACKBONE: trained, or the backbone itself where nothing is trained."""
+    family, backbone = model.split(".", 1)
+    if configuration.training_of(config, family)["steps"]:
+        return f"{RESULTS}/models/{model}.safetensors"
+    return f"{RESULTS}/pretraining/{backbone}.safetensors"
+
+
+def descriptors_of(unit, role):
+    """The descriptor files of a unit and a role, all shards."""
+    shards = IMAGES["shards"]["references" if role == "tiles" else role]
+    return shard_files(
+        f"{RESULTS}/descriptors/{unit}/{role}/{{shard}}-of-{{shards}}.h5", shards
+    )
+
+
+def units_of_family(family):
+    return list(configuration.units_of(config, family))
+
+
+def pairs_of(families):
+    """The unvoted pairs of some families, a file per unit."""
+    return [
+        f"{RESULTS}/matching/{unit}.parquet"
+        for f in families
+        for unit in units_of_family(f)
+    ]
+
+
+def picture_source(role):
+    """Where a role's pictures come from: a folder or list file of the user, or a folder the workflow fills."""
+    if role == "validation":
+        return f"{RESULTS}/images/drawn/validation"
+    return (
+        f"{RESULTS}/images/drawn/{role}" if SAMPLE else os.path.expandvars(IMAGES[role])
+    )
+
+
+def picture_source_input(role):
+    """What `list_images` depends on as files; a user's folder is watched by its digest instead."""
+    source = picture_source(role)
+    return [] if Path(source).is_dir() and not source.startswith(RESULTS) else source
+
+
+def roles():
+    given = ["training", "references", "queries"]
+    given += ["backgrounds"] if IMAGES["backgrounds"] else []
+    return given + (["validation"] if TRAINED else [])
+
+
+def role_of(described):
+    """The role whose pictures are described: tiles are parts of the references."""
+    return "references" if described == "tiles" else described
+
+
+def parts_input(described):
+    """The parts table of what is described; training and validation pictures are described whole."""
+    return (
+        f"{RESULTS}/parts/{described}.parquet"
+        if described in ("queries", "tiles")
+        else []
+    )
+
+
+def scales_of(described):
+    return config["tiles"]["scales"] if described == "tiles" else SCALES
+
+
+def models_json(unit, described):
+    """Name, weights and preprocessing of a unit's models for pictures of one role."""
+    return json.dumps(
+        [
+            {
+                "name": model,
+                "weights": weights_of(model),
+                **configuration.preprocessing_of(config, model, described),
+            }
+            for model in UNITS[unit]
+        ]
+    )
+
+
+def evaluation_results():
+    """What `rule all` asks for beside the matches."""
+    results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
+    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if TRAINED else [])
+
+
+def one_of(names):
+    """A wildcard constraint that admits these names and no other."""
+    return "|".join(names) or "none-of-this-kind"
+
+
+def backbones_from(*sources):
+    return [
+        b
+        for b, slot in config["backbone_table"].items()
+        if slot["weights"]["source"] in sources
+    ]
+
+
+def synthesised(family, ending):
+    return shard_files(
+        f"{RESULTS}/synthesis/{family}/{{shard}}-of-{{shards}}.{ending}",
+        config["synthesis"]["shards"],
+    )
+
+
+def describing():
+    """What of the section `descriptors` changes or carries out the extraction."""
+    return json.dumps({k: v for k, v in config["descriptors"].items() if k != "unit"})
+
+
+def family_of(unit):
+    return UNITS[unit][0].split(".", 1)[0]
+
+
+def exclude_trained(unit):
+    """The flag that leaves a trained unit's own classes out of the background (D²LV sheet, E20)."""
+    if (
+        config["matching"]["exclude_trained"]
+        and configuration.training_of(config, family_of(unit))["steps"]
+    ):
+        return f"--class-stride {config['synthesis']['class_stride']}"
+    return ""
+
+
+def tile_pairs():
+    return [
+        f"{RESULTS}/matching/tiles/{unit}.parquet"
+        for f in TILE_FAMILIES
+        for unit in units_of_family(f)
+    ]
+
+
+def face_references():
+    """Faces in references, where they strike out rows of the tiles."""
+    return (
+        f"{RESULTS}/parts/faces.references.parquet"
+        if TILE_FAMILIES and config["ensembling"]["drop_face_references"]
+        else []
+    )
+
+
+def minimum_sides(families):
+    return json.dumps({f: config["family_table"][f]["minimum_side"] for f in families})
+
+
+def flag(name, values):
+    """A flag with its values for a command line, or nothing where there are none."""
+    return (
+        f"{name} {values if isinstance(values, str) else ' '.join(values)}"
+        if values
+        else ""
+    )
+
+
+def gain_json():
+    """Per trained model: the untrained one it started from, its descriptor files and its curve.
+
+    The initialisation is the untrained family with the same grey flag.
+    """
+    rows = []
+    for family in TRAINED:
+        grey = config["family_table"][family]["grey"]
+        start = next(
+            (u for u in UNTRAINED if config["family_table"][u]["grey"] == grey), None
+        )
+        for unit in units_of_family(family) if start else []:
+            for model in UNITS[unit]:
+                untrained = f"{start}.{model.split('.', 1)[1]}"
+                rows.append(
+                    {
+                        "trained": {"name": model, **files_of(model)},
+                        "untrained": {"name": untrained, **files_of(untrained)},
+                        "curve": f"{RESULTS}/models/{model}.curve.csv",
+                    }
+                )
+    return json.dumps(rows)
+
+
+def files_of(model):
+    """The descriptor files of a model by role."""
+    unit = next(unit for unit, models in UNITS.items() if model in models)
+    return {
+        role: descriptors_of(unit, role)
+        for role in ("validation", "references", "training")
+    }

@@ -1,0 +1,63 @@
+# Descriptors: model + parts → whitening fitted on training pictures, then shards of unit vectors.
+
+
+rule fit_whitening:
+    """Whitening of a unit's models, per scale."""
+    input:
+        training=manifest("training"),
+        weights=lambda w: [weights_of(model) for model in UNITS[w.unit]],
+    output:
+        f"{RESULTS}/descriptors/{{unit}}/whitening.h5",
+    log:
+        f"{RESULTS}/logs/fit_whitening/{{unit}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fit_whitening/{{unit}}.tsv"
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        code=code_of("fit_whitening.py", "networks"),
+        models=lambda w: models_json(w.unit, "training"),
+        scales=SCALES,
+        descriptors=describing(),
+        whitening=section("whitening"),
+    shell:
+        "python {SCRIPTS}/fit_whitening.py --training {input.training} --models {params.models:q} --scales {params.scales}"
+        " --descriptors {params.descriptors:q} --whitening {params.whitening:q}"
+        " --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule describe:
+    """Describe one shard of a role's parts with all models and scales of a unit."""
+    input:
+        manifest=lambda w: manifest(role_of(w.role)),
+        parts=lambda w: parts_input(w.role),
+        whitening=f"{RESULTS}/descriptors/{{unit}}/whitening.h5",
+        weights=lambda w: [weights_of(model) for model in UNITS[w.unit]],
+    output:
+        f"{RESULTS}/descriptors/{{unit}}/{{role}}/{{shard}}-of-{{shards}}.h5",
+    log:
+        f"{RESULTS}/logs/describe/{{unit}}.{{role}}.{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/describe/{{unit}}.{{role}}.{{shard}}-of-{{shards}}.tsv"
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=480,
+        gpu=1,
+    params:
+        code=code_of("describe.py", "networks"),
+        models=lambda w: models_json(w.unit, w.role),
+        scales=lambda w: scales_of(w.role),
+        descriptors=describing(),
+        parts=lambda w, input: f"--parts {input.parts}" if input.parts else "",
+    shell:
+        "python {SCRIPTS}/describe.py --manifest {input.manifest} {params.parts} --whitening {input.whitening}"
+        " --models {params.models:q} --scales {params.scales} --descriptors {params.descriptors:q}"
+        " --shard {wildcards.shard} --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"

@@ -1,0 +1,124 @@
+# Evaluation: matches + ground truth → figures for the whole and for each part of it, beside a perceptual hash.
+
+
+rule hash_baseline:
+    """The baseline everybody has: PDQ hashes of whole pictures."""
+    input:
+        queries=manifest("queries"),
+        references=manifest("references"),
+    output:
+        f"{RESULTS}/evaluation/hash.csv",
+    log:
+        f"{RESULTS}/logs/hash_baseline.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/hash_baseline.tsv"
+    conda:
+        "../envs/matching.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        code=code_of("hash_baseline.py", "matching"),
+        pairs=config["matching"]["pairs_per_query"],
+    shell:
+        "python {SCRIPTS}/hash_baseline.py --queries {input.queries} --references {input.references}"
+        " --pairs-per-query {params.pairs} --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule evaluate:
+    """Every figure of the matching track, with intervals, and what each ingredient is worth."""
+    input:
+        final=f"{RESULTS}/matching.csv",
+        pairs=pairs_of(FAMILIES + UNTRAINED),
+        tiles=tile_pairs(),
+        parts=f"{RESULTS}/parts/queries.parquet",
+        faces=face_references(),
+        hash=f"{RESULTS}/evaluation/hash.csv",
+        truth=f"{RESULTS}/images/ground_truth.csv",
+        queries=manifest("queries"),
+        references=manifest("references"),
+    output:
+        summary=f"{RESULTS}/evaluation/matching.json",
+        table=f"{RESULTS}/evaluation/matching_table.csv",
+        curve=f"{RESULTS}/evaluation/precision_recall.csv",
+        figure=f"{RESULTS}/evaluation/precision_recall.png",
+        ablation=f"{RESULTS}/evaluation/ablation.png",
+    log:
+        f"{RESULTS}/logs/evaluate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate.tsv"
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=64000,
+        runtime=120,
+    params:
+        code=code_of("evaluate.py", "tables"),
+        tiles=lambda w, input: flag("--tile-pairs", input.tiles),
+        faces=lambda w, input: flag("--faces", input.faces),
+        ensembling=section("ensembling"),
+        evaluation=section("evaluation"),
+        sides=minimum_sides(FAMILIES + UNTRAINED),
+        families=FAMILIES,
+        untrained=flag("--untrained", UNTRAINED),
+        seed=config["seed"],
+    shell:
+        "python {SCRIPTS}/evaluate.py --final {input.final} --pairs {input.pairs} {params.tiles}"
+        " --parts {input.parts} {params.faces} --hash {input.hash} --ground-truth {input.truth}"
+        " --queries {input.queries} --references {input.references} --ensembling {params.ensembling:q}"
+        " --evaluation {params.evaluation:q} --family-sides {params.sides:q} --families {params.families}"
+        " {params.untrained} --seed {params.seed} --threads {threads} --output {output.summary}"
+        " --table {output.table} --curve {output.curve} --figure {output.figure}"
+        " --ablation-figure {output.ablation} > {log} 2>&1"
+
+
+rule measure_training_gain:
+    """Each trained model beside its own initialisation, on held-out edited copies of its own."""
+    input:
+        validation=[f for unit in UNITS for f in descriptors_of(unit, "validation")],
+        references=[f for unit in UNITS for f in descriptors_of(unit, "references")],
+        background=[f for unit in UNITS for f in descriptors_of(unit, "training")],
+        training=manifest("training"),
+        truth=f"{RESULTS}/images/drawn/validation_truth.csv",
+        curves=expand(
+            f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv",
+            family=TRAINED,
+            backbone=BACKBONES,
+        ),
+    output:
+        summary=f"{RESULTS}/evaluation/training_gain.json",
+        table=f"{RESULTS}/evaluation/training_gain.csv",
+        figure=f"{RESULTS}/evaluation/training_gain.png",
+        curves=f"{RESULTS}/evaluation/loss_curves.png",
+    log:
+        f"{RESULTS}/logs/measure_training_gain.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_training_gain.tsv"
+    conda:
+        "../envs/matching.yaml"
+    threads: 1
+    resources:
+        mem_mb=32000,
+        runtime=240,
+    params:
+        code=code_of("measure_training_gain.py", "matching"),
+        models=gain_json(),
+        scale=SCALES[0],
+        matching=section("matching"),
+        exclude=(
+            f"--class-stride {config['synthesis']['class_stride']}"
+            if config["matching"]["exclude_trained"]
+            else ""
+        ),
+        samples=config["evaluation"]["bootstrap_samples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+    shell:
+        "python {SCRIPTS}/measure_training_gain.py --models {params.models:q} --scale {params.scale}"
+        " --training {input.training} {params.exclude}"
+        " --ground-truth {input.truth} --matching {params.matching:q} --samples {params.samples}"
+        " --confidence {params.confidence} --seed {params.seed} --threads {threads}"
+        " --output {output.summary} --table {output.table} --figure {output.figure}"
+        " --curves-figure {output.curves} > {log} 2>&1"

@@ -1,0 +1,60 @@
+# Pretraining: one file of weights per backbone slot, whatever the source.
+
+
+rule prepare_backbone:
+    """Bring weights from a file, from timm or from a random draw into the project's form."""
+    output:
+        f"{RESULTS}/pretraining/{{backbone}}.safetensors",
+    log:
+        f"{RESULTS}/logs/prepare_backbone/{{backbone}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare_backbone/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=one_of(backbones_from("none", "timm", "file")),
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_of("prepare_backbone.py", "networks"),
+        network=lambda w: config["backbone_table"][w.backbone]["network"],
+        weights=lambda w: section("backbone_table", w.backbone, "weights"),
+        seed=config["seed"],
+    shell:
+        "python {SCRIPTS}/prepare_backbone.py --backbone {wildcards.backbone} --network {params.network:q} --weights {params.weights:q}"
+        " --seed {params.seed} --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule pretrain_backbone:
+    """Barlow Twins on the training pictures, from a random draw."""
+    input:
+        training=manifest("training"),
+    output:
+        weights=f"{RESULTS}/pretraining/{{backbone}}.safetensors",
+        curve=f"{RESULTS}/pretraining/{{backbone}}.curve.csv",
+    log:
+        f"{RESULTS}/logs/pretrain_backbone/{{backbone}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/pretrain_backbone/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=one_of(backbones_from("barlow_twins")),
+    priority: 10  # the trainings wait for it
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=10080,
+        gpu=1,
+    params:
+        code=code_of("pretrain_barlow_twins.py", "networks"),
+        network=lambda w: config["backbone_table"][w.backbone]["network"],
+        barlow_twins=section("pretraining", "barlow_twins"),
+        checkpoints=f"{RESULTS}/checkpoints",
+        seed=config["seed"],
+    shell:
+        "python {SCRIPTS}/pretrain_barlow_twins.py --training {input.training} --backbone {wildcards.backbone}"
+        " --network {params.network:q} --barlow-twins {params.barlow_twins:q} --seed {params.seed}"
+        " --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1"

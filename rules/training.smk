@@ -1,0 +1,32 @@
+# Training: family set + backbone weights → model. Checkpoints lie beside the outputs, so a killed job goes on.
+
+
+rule train_model:
+    """Train one model; its loss curve beside it."""
+    input:
+        index=lambda w: synthesised(w.family, "parquet"),
+        tars=lambda w: synthesised(w.family, "tar"),
+        backbone=f"{RESULTS}/pretraining/{{backbone}}.safetensors",
+    output:
+        weights=f"{RESULTS}/models/{{family}}.{{backbone}}.safetensors",
+        curve=f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv",
+    log:
+        f"{RESULTS}/logs/train_model/{{family}}.{{backbone}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_model/{{family}}.{{backbone}}.tsv"
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=2880,
+        gpu=1,
+    params:
+        code=code_of("train_model.py", "networks"),
+        training=lambda w: json.dumps(configuration.training_of(config, w.family)),
+        checkpoints=f"{RESULTS}/checkpoints",
+        seed=config["seed"],
+    shell:
+        "python {SCRIPTS}/train_model.py --index {input.index} --backbone-weights {input.backbone}"
+        " --model {wildcards.family}.{wildcards.backbone} --training {params.training:q} --seed {params.seed}"
+        " --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1"

@@ -1,0 +1,80 @@
+"""Best pairs against brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copytrace import matching
+
+
+def unit(rng, rows, dimensions):
+    vectors = rng.normal(size=(rows, dimensions)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def brute_force(queries, bias, references, count):
+    scores = queries.astype(np.float64) @ references.T.astype(np.float64) - bias[:, None]
+    query, reference = np.divmod(np.arange(scores.size), len(references))
+    order = np.lexsort((reference, query, -scores.ravel()))[:count]
+    return query[order], reference[order], scores.ravel()[order]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    st.integers(1, 400),
+    st.integers(0, 99),
+)
+def test_best_pairs_equal_brute_force(query_count, block_sizes, count, seed):
+    rng = np.random.default_rng(seed)
+    queries = unit(rng, query_count, 8)
+    bias = rng.normal(scale=0.2, size=query_count).astype(np.float32)
+    blocks = [unit(rng, size, 8) for size in block_sizes]
+    references = np.concatenate(blocks)
+    found = matching.best_pairs(queries, bias, lambda: blocks, count, query_block=7)
+    query, reference, scores = brute_force(queries, bias, references, count)
+    assert len(found) == min(count, query_count * len(references))
+    np.testing.assert_allclose(found.score, scores, atol=1e-6)
+    clear = scores > (scores[-1] if len(scores) else 0) + 1e-5  # order within rounding is not fixed
+    assert set(zip(query[clear], reference[clear])) <= set(zip(found.query, found.reference))
+
+
+def test_ties_go_to_the_first_query_and_reference():
+    queries = np.tile(np.array([[1, 0]], np.float32), (3, 1))
+    references = np.tile(np.array([[1, 0]], np.float32), (4, 1))
+    found = matching.best_pairs(queries, np.zeros(3, np.float32), lambda: [references[:2], references[2:]], 5)
+    assert list(zip(found.query, found.reference)) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+
+
+def test_bias_is_the_weighted_mean_of_the_nearest():
+    rng = np.random.default_rng(0)
+    queries, background = unit(rng, 5, 16), unit(rng, 50, 16)
+    bias = matching.query_bias(queries, [background[:20], background[20:23], background[23:]], 10, 2.0)
+    expected = 2 * np.sort(queries @ background.T, axis=1)[:, -10:].mean(axis=1)
+    np.testing.assert_allclose(bias, expected, atol=1e-6)
+
+
+def test_too_small_a_background_is_refused():
+    vectors = unit(np.random.default_rng(0), 4, 8)
+    with pytest.raises(ValueError, match="10 neighbours"):
+        matching.query_bias(vectors, [vectors], 10, 1.0)
+
+
+def test_memory_is_bounded_by_the_count(monkeypatch):
+    """A block of the similarity matrix returns about as many pairs as are kept, never all of them."""
+    rng = np.random.default_rng(1)
+    queries, references = unit(rng, 400, 8), unit(rng, 500, 8)
+    returned = []
+    search = matching.search.at_least
+
+    def watched(*arguments):
+        result = search(*arguments)
+        returned.append(len(result[0]))
+        return result
+
+    monkeypatch.setattr(matching.search, "at_least", watched)
+    matching.best_pairs(queries, np.zeros(400, np.float32), lambda: [references], 2000)
+    assert returned
+    assert max(returned) < 4 * 2000

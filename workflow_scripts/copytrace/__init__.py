@@ -1,0 +1,1 @@
+"""copytrace: finding edited copies of pictures. Plain functions; nothing here knows Snakemake."""

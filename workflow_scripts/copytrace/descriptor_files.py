@@ -1,0 +1,71 @@
+"""Descriptor and whitening files: how descriptors lie on disk between the stages.
+
+Descriptor file (HDF5): `image_ids` [n], `parts` int16 [n], and per model a group MODEL with `vectors/SCALE`, float32
+[n, d]; the group's attributes name the weights, their digest and the preprocessing. Whitening file: groups
+MODEL/SCALE with `mean` [d] and `matrix` [d, k]. Loads no torch: the matching stage reads these files without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from copytrace import runtime
+from copytrace.whitening import Whitening
+
+Vectors = Mapping[tuple[str, int], np.ndarray]  # (model, scale) → [n, d]
+
+
+def write_descriptors(
+    path: str | Path, parts: pd.DataFrame, vectors: Vectors, attributes: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Write a descriptor file; `parts` holds the rows that `vectors` describe, `attributes` those of each model."""
+    with runtime.atomic_output(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("image_ids", data=list(parts.image_id), dtype=h5py.string_dtype())
+        file["parts"] = parts.part.to_numpy(np.int16)
+        for model, named in attributes.items():
+            file.create_group(model).attrs.update(named)
+        for (model, scale), block in vectors.items():
+            file[f"{model}/vectors/{scale}"] = block.astype(np.float32, copy=False)
+
+
+def read_rows(paths: list[str]) -> pd.DataFrame:
+    """The described rows of descriptor files, one after the other: `image_id, part`."""
+    tables = []
+    for path in paths:
+        with open_descriptors(path) as file:
+            tables.append(pd.DataFrame({"image_id": file["image_ids"].asstr()[:], "part": file["parts"][:]}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_vectors(path: str, model: str, scale: int) -> np.ndarray:
+    """One model's descriptors of one file and scale: float32 [n, d]."""
+    with open_descriptors(path) as file:
+        return file[f"{model}/vectors/{scale}"][:]
+
+
+def open_descriptors(path: str) -> h5py.File:
+    """Open a descriptor file for reading; a truncated one is an InputError that names it."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as broken:
+        raise runtime.InputError(f"{path} can't be read ({broken}): delete it and run the same command again") from None
+
+
+def write_whitening(path: str | Path, whitenings: Mapping[tuple[str, int], Whitening]) -> None:
+    """Write the whitening of every (model, scale) of a unit: groups MODEL/SCALE with `mean` and `matrix`."""
+    with runtime.atomic_output(path) as temporary, h5py.File(temporary, "w") as file:
+        for (model, scale), whitening in whitenings.items():
+            file[f"{model}/{scale}/mean"] = whitening.mean
+            file[f"{model}/{scale}/matrix"] = whitening.matrix
+
+
+def read_whitening(path: str, model: str, scale: int) -> Whitening:
+    """The whitening of one model and scale."""
+    with open_descriptors(path) as file:
+        group = file[f"{model}/{scale}"]
+        return Whitening(group["mean"][:], group["matrix"][:])

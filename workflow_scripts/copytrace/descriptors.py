@@ -1,0 +1,143 @@
+"""Descriptors of parts: one decode a picture, all models and scales of a job from it (D²LV sheet, 5.4).
+
+How they are stored is `descriptor_files`' matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from copytrace import runtime
+from copytrace.devices import autocast, pick_device
+from copytrace.imaging import load_image
+from copytrace.networks.model import CopyModel, load_copy_model
+from copytrace.preprocessing import Preprocessing, cut_to_scale, to_network_input
+from copytrace.provenance import file_digest
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to describe pictures: `name` is FAMILY.BACKBONE."""
+
+    name: str
+    network: CopyModel
+    preprocessing: Preprocessing
+    weights: str
+    weights_sha256: str
+
+    def attributes(self) -> dict[str, str]:
+        """What a descriptor file says about this model."""
+        return {
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": json.dumps(asdict(self.preprocessing)),
+        }
+
+
+def load_models(specifications: list[dict[str, Any]]) -> list[LoadedModel]:
+    """Load models from a list of {name, weights (path), grey, blur, blur_reference_side}."""
+    return [
+        LoadedModel(
+            name=s["name"],
+            network=load_copy_model(s["weights"]),
+            preprocessing=Preprocessing(s["grey"], s["blur"], s["blur_reference_side"]),
+            weights=s["weights"],
+            weights_sha256=file_digest(s["weights"]),
+        )
+        for s in specifications
+    ]
+
+
+@dataclass(frozen=True)
+class DescriptorSettings:
+    """The section `descriptors` of the configuration, as far as extraction needs it."""
+
+    kind: Literal["feature", "embedding"]
+    gem: Literal["published", "learned"]
+    precision: str
+    batch: int
+    workers: int
+
+
+class _Pictures(Dataset):
+    """Item: the parts of one picture as uint8 [parts, scale, scale, 3] for every (preprocessing, scale)."""
+
+    def __init__(self, pictures: pd.DataFrame, parts: pd.DataFrame, variants: list[tuple[Preprocessing, int]]):
+        self.paths, self.variants = list(pictures.path), variants
+        groups = parts.groupby("image_id", sort=False).indices
+        self.parts = [parts.iloc[groups[image_id]] for image_id in pictures.image_id]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> list[torch.Tensor]:
+        picture = load_image(self.paths[i])
+        images = {preprocessing: preprocessing.apply(picture) for preprocessing, _ in self.variants}
+        return [torch.from_numpy(cut_to_scale(images[p], self.parts[i], scale)) for p, scale in self.variants]
+
+
+def describe(
+    pictures: pd.DataFrame,
+    parts: pd.DataFrame,
+    models: list[LoadedModel],
+    scales: list[int],
+    settings: DescriptorSettings,
+    threads: int,
+) -> dict[tuple[str, int], np.ndarray]:
+    """Raw descriptors of all parts of `pictures` (manifest rows), in the order of pictures and part numbers.
+
+    Every picture is decoded once. Returns {(model, scale): float32 [parts, d]}.
+    """
+    device = pick_device()
+    for model in models:
+        model.network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    variants = sorted(
+        {(m.preprocessing, s) for m in models for s in scales}, key=lambda v: (v[1], v[0].grey, v[0].blur)
+    )
+    loader = DataLoader(_Pictures(pictures, parts, variants), batch_size=None, num_workers=settings.workers)
+    out: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    forwards = len(parts) * len(scales) * len(models)
+    with runtime.Throughput("forward passes", threads, total=forwards) as meter:
+        for batch in _batches(loader, settings.batch):
+            for (preprocessing, scale), pixels in zip(variants, batch):
+                for model in models:
+                    if model.preprocessing == preprocessing:
+                        out[model.name, scale].append(_forward(model.network, pixels, settings, device))
+                        meter.add(len(pixels))
+    return {key: np.concatenate(blocks) for key, blocks in out.items()}
+
+
+def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:
+    """Parts of consecutive pictures joined to batches of `size`, per variant."""
+    waiting: list[list[torch.Tensor]] = []
+    count = 0
+    for picture in loader:
+        waiting.append(picture)
+        count += len(picture[0])
+        if count < size:
+            continue
+        joined = [torch.cat(variant) for variant in zip(*waiting)]
+        full = count - count % size
+        for start in range(0, full, size):
+            yield [variant[start : start + size] for variant in joined]
+        waiting, count = [[variant[full:] for variant in joined]], count % size
+    if count:
+        yield [torch.cat(variant) for variant in zip(*waiting)]
+
+
+@torch.inference_mode()
+def _forward(
+    network: CopyModel, pixels: torch.Tensor, settings: DescriptorSettings, device: torch.device
+) -> np.ndarray:
+    with autocast(settings.precision, device):
+        vectors = network.descriptor(to_network_input(pixels, device), settings.kind, settings.gem)
+    return vectors.float().cpu().numpy()

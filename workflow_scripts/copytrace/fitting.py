@@ -1,0 +1,159 @@
+"""Training loops on Lightning: one batch a step, checkpoints in a side folder, resumed exactly where they stopped.
+
+A step's data and random draws depend on nothing but the run's identity and the step's number, so a run that was
+killed and resumed sees what an undisturbed one sees.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from copytrace import compat, runtime
+from copytrace.devices import choose_precision
+
+compat.ensure_torchvision()  # Lightning imports torchvision where there is one
+import lightning.pytorch as lightning  # noqa: E402
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips and advertisements
+
+log = logging.getLogger("copytrace")
+
+_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class StepModule(lightning.LightningModule):
+    """A Lightning module that keeps its curve: one row of figures a step, saved with every checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curve: list[dict[str, float]] = []
+
+    def record(self, **figures: torch.Tensor | float) -> None:
+        """Add the current step's figures to the curve."""
+        row = {name: torch.as_tensor(value).detach().item() for name, value in figures.items()}
+        self.curve.append({"step": self.global_step, **row})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the curve beside the weights."""
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the curve up again."""
+        self.curve = checkpoint["curve"]
+
+
+class _StepsFrom(Sampler[int]):
+    """The step numbers start, start + 1, …; without a length, so that Lightning counts steps and not epochs."""
+
+    def __init__(self, start: int):
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.start
+        while True:
+            yield step
+            step += 1
+
+
+class _Checkpoints(lightning.Callback):
+    """Writes step-N.ckpt every `every` steps under a temporary name, renames it, and keeps the last `keep`."""
+
+    def __init__(self, folder: Path, every: int, keep: int):
+        self.folder, self.every, self.keep = folder, every, keep
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Save when the step's number says so; the last step needs none, its weights follow."""
+        step = trainer.global_step
+        if step % self.every or step == trainer.max_steps:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".step-{step}.{os.getpid()}"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.folder / f"step-{step}.ckpt")
+            for old in _newest_first(self.folder)[self.keep :]:
+                old.unlink()
+
+
+class _Progress(lightning.Callback):
+    """The throughput line of the project for a training."""
+
+    def __init__(self, meter: runtime.Throughput):
+        self.meter = meter
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Count a step."""
+        self.meter.add()
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = [p for p in folder.glob("step-*.ckpt") if re.fullmatch(r"step-\d+\.ckpt", p.name)]
+    return sorted(found, key=lambda p: int(p.stem.split("-")[1]), reverse=True)
+
+
+def fit(
+    module: StepModule,
+    batches: Dataset,
+    *,
+    steps: int,
+    checkpoints: Path,
+    checkpoint_every: int,
+    keep: int,
+    precision: str,
+    threads: int,
+    workers: int,
+) -> None:
+    """Train `module` for `steps` steps, going on from the newest checkpoint in the folder `checkpoints`.
+
+    `batches[step]` is the batch of a step. `precision`: auto, fp32, bf16 or fp16 (see `choose_precision`). `workers`:
+    loader processes, 0 to load in this one. The folder is left to the caller, who removes it once the result is
+    written.
+    """
+    module.to(memory_format=torch.channels_last)  # as the batches come: nearly twice as fast on a processor
+    resumed = _newest_readable(checkpoints)
+    start = int(resumed.stem.split("-")[1]) if resumed else 0
+    if resumed:
+        log.info("going on from step %d of %d (%s)", start, steps, resumed)
+    loader: DataLoader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=_StepsFrom(start),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    with warnings.catch_warnings(), runtime.Throughput("steps", threads, total=steps - start) as meter:
+        warnings.filterwarnings("ignore", message=".*(does not have many workers|num_workers|mid-epoch).*")
+        trainer = lightning.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_steps=steps,
+            max_epochs=-1,
+            precision=_LIGHTNING_PRECISION[choose_precision(precision)],  # type: ignore[arg-type]
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[_Checkpoints(checkpoints, checkpoint_every, keep), _Progress(meter)],
+        )
+        trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
+
+
+def _newest_readable(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read; one that can't is set aside by name, and said so."""
+    for path in _newest_first(folder):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as broken:
+            log.warning("checkpoint %s can't be read (%s): taking the one before", path, broken)
+        else:
+            return path
+    return None

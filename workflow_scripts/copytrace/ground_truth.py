@@ -1,0 +1,58 @@
+"""The ground truth: which query was made from which reference (benchmark sheet, 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from copytrace.runtime import InputError
+
+PAIR = ["query_id", "reference_id"]
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Read a ground truth CSV: `query_id, reference_id`, with "" for a query without source.
+
+    The header is optional: of the Image Similarity Challenge's lists some have one and some have none. A pair
+    that is given twice counts once. Raises InputError.
+    """
+    try:
+        table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError:
+        raise InputError(f"the ground truth {path} is empty") from None
+    except OSError as error:
+        raise InputError(f"the ground truth {path} cannot be read: {error.strerror}") from None
+    except (pd.errors.ParserError, UnicodeDecodeError):
+        raise InputError(f"the ground truth {path} is not a CSV file with the columns query_id,reference_id") from None
+    if table.shape[1] != 2:
+        raise InputError(f"the ground truth {path} has {table.shape[1]} columns instead of query_id,reference_id")
+    table.columns = pd.Index(PAIR)
+    table = table[~(table == PAIR).all(axis=1)]
+    broken = table.index[table["query_id"] == ""]
+    if broken.size:
+        raise InputError(f"row {broken[0] + 1} of the ground truth {path} is not of the form query_id,reference_id")
+    if table.empty:
+        raise InputError(f"the ground truth {path} has no rows")
+    return table.drop_duplicates(ignore_index=True)
+
+
+def check(truth: pd.DataFrame, query_ids: Iterable[str], reference_ids: Iterable[str]) -> None:
+    """Raise InputError if the ground truth names a query or a reference that is not among the pictures."""
+    references = truth.loc[truth["reference_id"] != "", "reference_id"]
+    for kind, named, known in (
+        ("queries", truth["query_id"], query_ids),
+        ("references", references, reference_ids),
+    ):
+        unknown = named[~named.isin(list(known))].drop_duplicates()
+        if unknown.size:
+            raise InputError(
+                f"the ground truth names {unknown.size} {kind} that are not among the pictures; the first is "
+                f"{unknown.iloc[0]!r} (an id is the picture's path below its folder without the ending)"
+            )
+
+
+def positive_pairs(truth: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a ground truth that name a source."""
+    return truth[truth["reference_id"] != ""].reset_index(drop=True)

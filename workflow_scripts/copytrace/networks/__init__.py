@@ -1,0 +1,1 @@
+"""Networks: layers, backbones by name, heads, and the model that joins them."""

@@ -1,0 +1,40 @@
+"""What follows the pooled feature in training: D²LV's projector and its classifier (D²LV sheet, 4.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Projector(nn.Module):
+    """Linear, BN, LeakyReLU, Linear, BN: feature [n, feature_dim] → embedding [n, embedding].
+
+    Published: `hidden` 4096, `embedding` 8192. The last batch norm's weight starts at 1 and is trained, its
+    bias is 0 and frozen.
+    """
+
+    def __init__(self, feature_dim: int, hidden: int, embedding: int):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(feature_dim, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(hidden, embedding),
+        )
+        self.norm = nn.BatchNorm1d(embedding)
+        self.norm.bias.requires_grad_(False)
+
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        """[n, feature_dim] → [n, embedding]."""
+        return self.norm(self.mlp(feature))
+
+
+class Classifier(nn.Linear):
+    """One weight vector per class and no bias, drawn from N(0, 0.001²): [n, embedding] → [n, classes]."""
+
+    def __init__(self, embedding: int, classes: int):
+        super().__init__(embedding, classes, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights from torch's generator."""
+        nn.init.normal_(self.weight, std=0.001)

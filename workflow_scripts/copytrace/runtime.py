@@ -1,0 +1,145 @@
+"""What every script shares: seeds, threads, whole-or-nothing outputs, errors, and its closing line.
+
+Light on purpose: table scripts import it too, so it loads neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger("copytrace")
+
+
+class InputError(Exception):
+    """A mistake in what the user gave: its text is one sentence naming the file or the key."""
+
+
+def derive_seed(*identity: object) -> int:
+    """A 63-bit seed that depends on nothing but `identity` (numbers, strings, tuples of them).
+
+    Every random draw of the project comes from here, keyed by the configuration's seed and by what
+    is drawn, so that the number of shards, workers or jobs at once changes nothing.
+    """
+    digest = hashlib.sha256(repr(identity).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(*identity: object) -> np.random.Generator:
+    """NumPy's default generator, seeded by `derive_seed(*identity)`."""
+    return np.random.default_rng(derive_seed(*identity))
+
+
+def shard_bounds(rows: int, shard: int, shards: int) -> tuple[int, int]:
+    """Rows [start, stop) of shard `shard` of `shards`: ⌊iN/n⌋ … ⌊(i+1)N/n⌋."""
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard {shard} of {shards} does not exist")
+    return shard * rows // shards, (shard + 1) * rows // shards
+
+
+def set_threads(threads: int) -> None:
+    """Hold every library that is, or will be, loaded to `threads` threads.
+
+    Two jobs on two cores that run four threads take twice as long as two that run two.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(threads)
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(threads)
+
+
+@contextmanager
+def atomic_output(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` when the block ends without an error.
+
+    A reader never meets half a file, whatever kills the writer.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class Throughput:
+    """Counts work and says at the end how fast it went, on how many threads, with how much memory.
+
+    >>> with Throughput("pictures", threads=1) as done:
+    ...     done.add(8)
+    """
+
+    def __init__(self, unit: str, threads: int, total: int | None = None):
+        self.unit, self.threads, self.total = unit, threads, total
+        self.count = 0
+
+    def __enter__(self) -> Throughput:
+        self.started = self.reported = time.monotonic()
+        return self
+
+    def add(self, count: int = 1) -> None:
+        """Count `count` more; every ten seconds a line with the rate and the time left."""
+        self.count += count
+        now = time.monotonic()
+        if now - self.reported >= 10:
+            self.reported = now
+            rate = self.count / (now - self.started)
+            if self.total:
+                left = (self.total - self.count) / rate
+                log.info("%d of %d %s, %.1f/s, %.0f s left", self.count, self.total, self.unit, rate, left)
+            else:
+                log.info("%d %s, %.1f/s", self.count, self.unit, rate)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            seconds = max(time.monotonic() - self.started, 1e-9)
+            log.info(
+                "%d %s in %.2f s: %.1f %s/s, %d thread(s), peak memory %.0f MB",
+                self.count,
+                self.unit,
+                seconds,
+                self.count / seconds,
+                self.unit,
+                self.threads,
+                peak_memory_mb(),
+            )
+
+
+def peak_memory_mb() -> float:
+    """The largest resident size of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script: log lines on standard error, a user's mistake as one sentence and exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        main()
+    except InputError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)

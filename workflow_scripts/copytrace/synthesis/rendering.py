@@ -1,0 +1,94 @@
+"""All copies of a class, and all classes of a shard, as JPEGs (D²LV, section 2.1 of the fact sheet)."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from copytrace.runtime import Throughput
+from copytrace.synthesis.chain import Step, build_chain, render_copy, render_original
+from copytrace.synthesis.foreign import ForeignPictures, load_rgb
+from copytrace.synthesis.operations import Faithful, Scene
+
+
+@dataclass
+class Renderer:
+    """Makes the copies of a class; plain data, so that worker processes can have it."""
+
+    seed: int
+    family: str
+    grey: bool
+    chain: list[Step]
+    backgrounds: ForeignPictures
+    side: int
+    scale: float
+    foreign_side: float | None
+    faithful: Faithful
+    copies: int
+    quality: int
+
+    @classmethod
+    def from_settings(
+        cls,
+        seed: int,
+        family: str,
+        synthesis: dict[str, Any],
+        family_settings: dict[str, Any],
+        backgrounds: ForeignPictures,
+    ) -> Renderer:
+        """From the sections `synthesis` and `family_table.FAMILY` of the configuration.
+
+        Raises:
+            InputError: the chain has a mistake, see `build_chain`.
+        """
+        faithful = Faithful(**synthesis["faithful"])
+        grey = family_settings.get("grey", False)
+        chain = build_chain(synthesis["chain"], family, family_settings.get("chain", {}), grey, faithful)
+        side, reference = synthesis["side"], synthesis["reference_side"]
+        return cls(
+            seed=seed,
+            family=family,
+            grey=grey,
+            chain=chain,
+            backgrounds=backgrounds,
+            side=side,
+            scale=side / reference if reference else 1.0,
+            foreign_side=synthesis["foreign_side"],
+            faithful=faithful,
+            copies=synthesis["copies"],
+            quality=synthesis["quality"],
+        )
+
+    def __call__(self, row: tuple[int, str]) -> list[tuple[int, int, bytes]]:
+        """From `(class_id, path)` to `(class_id, copy, JPEG)`: the picture itself, then the chain's draws."""
+        class_id, path = row
+        source = load_rgb(path)
+        foreign = self.backgrounds.without(path)
+        scene = Scene(self.side, self.scale, foreign, self.foreign_side, self.faithful)
+        pictures = [render_original(source, self.side, self.grey)]
+        for copy in range(1, self.copies + 1):
+            identity = (self.seed, "synthesis", self.family, class_id, copy)
+            pictures.append(render_copy(source, self.chain, scene, identity))
+        return [(class_id, copy, self._jpeg(picture)) for copy, picture in enumerate(pictures)]
+
+    def _jpeg(self, picture: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=self.quality)
+        return buffer.getvalue()
+
+
+def render_classes(renderer: Renderer, classes: pd.DataFrame, processes: int) -> Iterator[tuple[int, int, bytes]]:
+    """`(class_id, copy, JPEG)` of all copies of the `classes` (`class_id, path`), in order."""
+    rows = list(zip(classes["class_id"].tolist(), classes["path"].tolist()))
+    workers = multiprocessing.Pool(processes) if processes > 1 else nullcontext()
+    with workers as pool, Throughput("copies", processes, len(rows) * (1 + renderer.copies)) as done:
+        for copies in pool.imap(renderer, rows, chunksize=4) if pool else map(renderer, rows):
+            yield from copies
+            done.add(len(copies))

@@ -1,0 +1,145 @@
+"""Training of one model: a family's synthesised set × a backbone (D²LV sheet, section 4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from copytrace import losses, schedules
+from copytrace.fitting import StepModule
+from copytrace.networks.heads import Classifier
+from copytrace.networks.layers import set_wave_start
+from copytrace.networks.model import CopyModel
+from copytrace.networks.weights import seeded
+from copytrace.preprocessing import to_network_input
+from copytrace.runtime import generator
+from copytrace.synthesis.tarset import TrainingSet
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The section `training` of the configuration; the published values are in `profiles/paper.yaml`."""
+
+    steps: int
+    epochs: int
+    warmup_epochs: int
+    flat_epochs: int
+    classes_per_batch: int
+    copies_per_class: int
+    backbone_learning_rate: float
+    head_learning_rate: float
+    cross_entropy_weight: float
+    label_smoothing: float
+    triplet_weight: float
+    waveblock: bool
+    projector_hidden: int
+    embedding: int
+    padding: int
+    padding_reference_side: int | None
+    precision: str
+    checkpoint_every: int
+    keep_checkpoints: int
+    workers: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The schedule moves once an epoch; the last one may be shorter."""
+        return math.ceil(self.steps / self.epochs)
+
+
+class ClassBalancedBatches(Dataset):
+    """The batch of each step: P classes × K copies, flipped and shifted (D²LV sheet, 4.3).
+
+    One pass takes the classes in a random order, P at a time; each epoch starts a new pass. Of each class K
+    different copies are drawn, or with repetition where it has fewer. Item: (step, uint8 [P·K, h, w, 3], labels [P·K]).
+    """
+
+    def __init__(self, training_set: TrainingSet, settings: TrainingSettings, identity: tuple[object, ...]):
+        self.set, self.settings, self.identity = training_set, settings, identity
+        self.classes = np.asarray(training_set.classes)
+        self.batches_per_pass = max(len(self.classes) // settings.classes_per_batch, 1)
+
+    def __getitem__(self, step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """The batch of `step`, the same whenever it is asked for."""
+        draw = generator(*self.identity, "batch", step)
+        pictures, labels = [], []
+        for label in self._classes_of(step):
+            rows = np.asarray(self.set.copies_of(self.classes[label]))
+            k = self.settings.copies_per_class
+            for row in draw.choice(rows, size=k, replace=len(rows) < k):
+                pictures.append(self._augment(self.set.read(int(row)), draw))
+                labels.append(label)
+        return step, torch.from_numpy(np.stack(pictures)), torch.tensor(labels)
+
+    def _classes_of(self, step: int) -> np.ndarray:
+        epoch, within = divmod(step, self.settings.steps_per_epoch)
+        turn, batch = divmod(within, self.batches_per_pass)
+        order = generator(*self.identity, "pass", epoch, turn).permutation(len(self.classes))
+        size = self.settings.classes_per_batch
+        return order[batch * size : (batch + 1) * size]
+
+    def _augment(self, jpeg: bytes, draw: np.random.Generator) -> np.ndarray:
+        """Flip with probability 0.5; a shift by at most the padding, zeros beyond the edge."""
+        picture = simplejpeg.decode_jpeg(jpeg, "RGB")
+        side = picture.shape[0]
+        reference = self.settings.padding_reference_side
+        padding = round(self.settings.padding * side / reference) if reference else self.settings.padding
+        flip = draw.random() < 0.5
+        top, left = draw.integers(0, 2 * padding + 1, size=2)
+        padded = np.pad(picture[:, ::-1] if flip else picture, ((padding, padding), (padding, padding), (0, 0)))
+        return padded[top : top + side, left : left + side]
+
+
+class CopyTraining(StepModule):
+    """10·cross-entropy with label smoothing on the embedding + soft-margin batch-hard triplet on the feature."""
+
+    def __init__(self, model: CopyModel, classes: int, settings: TrainingSettings, identity: tuple[object, ...]):
+        super().__init__()
+        self.model, self.settings, self.identity = model, settings, identity
+        with seeded(*identity, "classifier"):
+            self.classifier = Classifier(settings.embedding, classes)
+
+    def training_step(self, batch: tuple[int, torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+        """The loss of one batch."""
+        step, pictures, labels = batch
+        set_wave_start(self.model, float(generator(*self.identity, "wave", int(step)).random()))
+        feature, embedding = self.model(to_network_input(pictures, self.device))
+        logits = self.classifier(embedding)
+        cross_entropy = losses.label_smoothed_cross_entropy(logits, labels, self.settings.label_smoothing)
+        triplet = losses.soft_margin_triplet(feature, labels)
+        loss = self.settings.cross_entropy_weight * cross_entropy + self.settings.triplet_weight * triplet
+        with torch.no_grad():
+            accuracy = (logits.argmax(1) == labels).float().mean()
+        self.record(cross_entropy=cross_entropy, triplet=triplet, accuracy=accuracy)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Adam without weight decay; the published schedule as a function of the number of epochs."""
+        s = self.settings
+        backbone = list(self.model.backbone.parameters())
+        head = [p for p in self.parameters() if not any(p is b for b in backbone) and p.requires_grad]
+        optimiser = torch.optim.Adam(
+            [
+                {"params": backbone, "lr": s.backbone_learning_rate},
+                {"params": head, "lr": s.head_learning_rate},
+            ]
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser,
+            lambda step: schedules.lr_factor(
+                min(step // s.steps_per_epoch, s.epochs - 1), s.epochs, s.warmup_epochs, s.flat_epochs
+            ),
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def stripped(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What a finished model is made of: its state without the classifier, which lies outside of it."""
+    return {name: value.detach().cpu() for name, value in model.state_dict().items()}

@@ -1,0 +1,42 @@
+"""PCA whitening of features, fitted on training pictures (D²LV sheet, 5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """x → L2-normalised (x − mean) · matrix; `mean` float32 [d], `matrix` float32 [d, k]."""
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Features [n, d] → unit descriptors float32 [n, k]; a feature equal to the mean stays zero."""
+        projected = (features.astype(np.float32) - self.mean) @ self.matrix
+        length = np.linalg.norm(projected, axis=1, keepdims=True)
+        return projected / np.maximum(length, np.float32(1e-12))
+
+
+def fit_whitening(features: np.ndarray, dimensions: int, power: float) -> Whitening:
+    """Principal axes of `features` [n, d], each scaled by its variance to the `power` (−0.5: full whitening).
+
+    Centred; the `dimensions` largest axes. Axes without variance (fewer pictures than dimensions, dead channels)
+    are not blown up: variances count as at least 1e-6 of the largest. The sign of an axis is fixed by
+    its largest entry, so that the same features give the same matrix everywhere. Raises ValueError where `dimensions`
+    exceeds d or n − 1.
+    """
+    n, d = features.shape
+    if dimensions > min(d, n - 1):
+        raise ValueError(f"whitening to {dimensions} dimensions needs more than {n} pictures of {d} dimensions")
+    x = features.astype(np.float64)
+    mean = x.mean(axis=0)
+    x -= mean
+    variances, axes = np.linalg.eigh(x.T @ x / n)
+    variances, axes = variances[::-1][:dimensions], axes[:, ::-1][:, :dimensions]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(dimensions)])
+    scale = np.maximum(variances, 1e-6 * max(variances[0], 1e-30)) ** power
+    return Whitening(mean.astype(np.float32), (axes * scale).astype(np.float32))

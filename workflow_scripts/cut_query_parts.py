@@ -1,0 +1,64 @@
+"""Tables the parts of one shard of queries: fixed boxes, turns and the boxes of selective search."""
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from copytrace import parts, runtime
+from copytrace.imaging import load_image
+from copytrace.proposals import SearchSettings, propose
+
+
+def main() -> None:
+    """Read the arguments, lay out the fixed parts, search the pictures if asked to, write one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queries", required=True, help="manifest of the queries")
+    parser.add_argument("--parts", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--shard", required=True, type=int)
+    parser.add_argument("--shards", required=True, type=int)
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    kinds = args.parts["kinds"]
+    parts.check_kinds(kinds, [*parts.QUERY_LAYOUTS, "selective_search"], "parts.kinds")
+    manifest = pd.read_parquet(args.queries)
+    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    queries = manifest.iloc[start:stop]
+
+    with runtime.Throughput("queries", args.threads, total=len(queries)) as done:
+        tables = [parts.fixed_query_parts(queries["width"].to_numpy(), queries["height"].to_numpy(), kinds)]
+        if "selective_search" in kinds:
+            tables.append(search(list(queries["path"]), args.parts["selective_search"], args.threads, done))
+        else:
+            done.add(len(queries))
+        table = parts.parts_table(tables, queries["image_id"], kinds)
+    with runtime.atomic_output(args.output) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def search(paths: list[str], settings: dict[str, Any], threads: int, done: runtime.Throughput) -> pd.DataFrame:
+    """Rows of the boxes that selective search finds in each picture, on `threads` processes."""
+    propose_boxes = partial(propose_in_file, settings=SearchSettings.from_table(settings))
+    boxes, scores = [], []
+    # The package is Python and holds the interpreter's lock: processes, each of one thread.
+    with ProcessPoolExecutor(threads, initializer=runtime.set_threads, initargs=(1,)) as pool:
+        for found, rectangularity in pool.map(propose_boxes, paths, chunksize=4):
+            boxes.append(found)
+            scores.append(rectangularity)
+            done.add()
+    return parts.proposed_parts(boxes, scores, "selective_search")
+
+
+def propose_in_file(path: str, settings: SearchSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Decode a picture and propose boxes in it."""
+    return propose(load_image(path), settings)
+
+
+if __name__ == "__main__":
+    runtime.run(main)

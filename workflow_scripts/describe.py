@@ -1,0 +1,45 @@
+"""Describe the parts of one shard of pictures with every model and scale of a unit."""
+
+import argparse
+import json
+
+import pandas as pd
+
+from copytrace import descriptor_files, descriptors, runtime
+from copytrace.parts import whole_pictures
+
+
+def main() -> None:
+    """Read the arguments, describe, whiten, write one descriptor file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--manifest", required=True, help="pictures of a role")
+    parser.add_argument("--parts", help="their parts; whole pictures only where not given")
+    parser.add_argument("--whitening", required=True)
+    parser.add_argument("--models", required=True, type=json.loads, help="name, weights, grey, blur of each model")
+    parser.add_argument("--scales", required=True, type=int, nargs="+")
+    parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--shard", required=True, type=int)
+    parser.add_argument("--shards", required=True, type=int)
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    manifest = pd.read_parquet(args.manifest)
+    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    pictures = manifest.iloc[start:stop]
+    if args.parts:
+        parts = pd.read_parquet(args.parts, filters=[("image_id", "in", list(pictures.image_id))])
+    else:
+        parts = whole_pictures(pictures)
+    models = descriptors.load_models(args.models)
+    settings = descriptors.DescriptorSettings(**args.descriptors)
+    vectors = descriptors.describe(pictures, parts, models, args.scales, settings, args.threads)
+    whitened = {
+        (model, scale): descriptor_files.read_whitening(args.whitening, model, scale).apply(block)
+        for (model, scale), block in vectors.items()
+    }
+    descriptor_files.write_descriptors(args.output, parts, whitened, {m.name: m.attributes() for m in models})
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,53 @@
+"""Fit the whitening of a unit's models, per scale, on a sample of the training pictures."""
+
+import argparse
+import json
+
+import numpy as np
+import pandas as pd
+
+from copytrace import descriptor_files, descriptors, runtime
+from copytrace.parts import whole_pictures
+from copytrace.whitening import fit_whitening
+
+
+def main() -> None:
+    """Read the arguments, describe the sample, fit and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--training", required=True, help="manifest of the training pictures")
+    parser.add_argument("--models", required=True, type=json.loads, help="name, weights, grey, blur of each model")
+    parser.add_argument("--scales", required=True, type=int, nargs="+")
+    parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--whitening", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    settings = args.whitening
+    manifest = pd.read_parquet(args.training)
+    if settings["dimensions"] >= min(settings["samples"], len(manifest)):
+        raise runtime.InputError(
+            f"whitening.dimensions is {settings['dimensions']}, which needs more than the "
+            f"{min(settings['samples'], len(manifest))} training pictures of whitening.samples and images.training"
+        )
+    if len(manifest) > settings["samples"]:
+        # The published draw (D²LV sheet, 5.4): NumPy's RandomState, without replacement.
+        rows = np.random.RandomState(settings["seed"]).choice(len(manifest), settings["samples"], replace=False)
+        manifest = manifest.iloc[np.sort(rows)]
+    models = descriptors.load_models(args.models)
+    features = descriptors.describe(
+        manifest,
+        whole_pictures(manifest),
+        models,
+        args.scales,
+        descriptors.DescriptorSettings(**args.descriptors),
+        args.threads,
+    )
+    descriptor_files.write_whitening(
+        args.output,
+        {key: fit_whitening(block, settings["dimensions"], settings["power"]) for key, block in features.items()},
+    )
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,90 @@
+"""Score-normalised best pairs of a unit's models: query parts against references or their tiles."""
+
+import argparse
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from copytrace import descriptor_files, matching, runtime
+from copytrace.synthesis.classes import class_table
+
+
+def main() -> None:
+    """Read the arguments, match every model and scale, write one table of pairs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queries", required=True, nargs="+", help="descriptor files of the query parts")
+    parser.add_argument("--references", required=True, nargs="+", help="descriptor files of references or tiles")
+    parser.add_argument("--background", required=True, nargs="+", help="descriptor files of the training pictures")
+    parser.add_argument("--training", required=True, help="manifest of the training pictures")
+    parser.add_argument("--faces", help="faces of the training pictures, for a family with classes of faces")
+    parser.add_argument("--models", required=True, nargs="+")
+    parser.add_argument("--scales", required=True, type=int, nargs="+")
+    parser.add_argument("--matching", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--class-stride", type=int, help="leave the pictures trained on out of the background")
+    parser.add_argument("--whole-queries", action="store_true", help="whole query pictures only (for tiles)")
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    settings = args.matching
+
+    query_rows = descriptor_files.read_rows(args.queries)
+    reference_rows = descriptor_files.read_rows(args.references)
+    chosen = np.flatnonzero(query_rows.part == 0) if args.whole_queries else np.arange(len(query_rows))
+    query_rows = query_rows.iloc[chosen].reset_index(drop=True)
+    count = settings["pairs_per_query"] * query_rows.image_id.nunique()
+    kept = ~descriptor_files.read_rows(args.background).image_id.isin(trained_on(args))
+    shard_ends = np.cumsum([len(descriptor_files.read_rows([path])) for path in args.background])[:-1]
+    kept_by_shard = np.split(kept.to_numpy(), shard_ends)
+
+    tables = []
+    with runtime.Throughput("similarities", args.threads) as meter:
+        for model in args.models:
+            for scale in args.scales:
+                queries = np.concatenate([descriptor_files.read_vectors(p, model, scale) for p in args.queries])[chosen]
+
+                def background(model: str = model, scale: int = scale) -> Iterable[np.ndarray]:
+                    for path, keep in zip(args.background, kept_by_shard):
+                        yield descriptor_files.read_vectors(path, model, scale)[keep]
+
+                def references(model: str = model, scale: int = scale) -> Iterable[np.ndarray]:
+                    for path in args.references:
+                        yield descriptor_files.read_vectors(path, model, scale)
+
+                bias = matching.query_bias(queries, background(), settings["neighbours"], settings["weight"])
+                pairs = matching.best_pairs(queries, bias, references, count)
+                tables.append(_table(model, scale, pairs, query_rows, reference_rows))
+                meter.add(len(query_rows) * len(reference_rows))
+    with runtime.atomic_output(args.output) as temporary:
+        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+
+
+def trained_on(args: argparse.Namespace) -> pd.Series:
+    """Ids of the training pictures that are classes of the unit's families (D²LV sheet, E20)."""
+    if args.class_stride is None:
+        return pd.Series([], dtype=str)
+    faces = pd.read_parquet(args.faces) if args.faces else None
+    return class_table(pd.read_parquet(args.training), args.class_stride, faces).image_id
+
+
+def _table(
+    model: str, scale: int, pairs: matching.Pairs, queries: pd.DataFrame, references: pd.DataFrame
+) -> pd.DataFrame:
+    query, reference = queries.iloc[pairs.query], references.iloc[pairs.reference]
+    return pd.DataFrame(
+        {
+            "model": model,
+            "scale": np.int32(scale),
+            "query_id": query.image_id.to_numpy(),
+            "query_part": query.part.to_numpy(),
+            "reference_id": reference.image_id.to_numpy(),
+            "reference_part": reference.part.to_numpy(),
+            "score": pairs.score,
+        }
+    )
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,35 @@
+"""Bring a backbone's weights from a file, from timm, or from a seeded random draw into the project's form."""
+
+import argparse
+import json
+import os
+
+from copytrace import runtime
+from copytrace.networks.registry import create_backbone
+from copytrace.networks.weights import load_backbone_weights, save_weights
+
+
+def main() -> None:
+    """Read the arguments, load the weights strictly, write them as safetensors with a header."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", required=True, help="name of the slot")
+    parser.add_argument("--network", required=True, help="name in the registry of networks")
+    parser.add_argument("--weights", required=True, type=json.loads, help="source, and path, mapping, sha256")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    with runtime.Throughput("networks", args.threads) as meter:
+        backbone = create_backbone(args.network)
+        source = dict(args.weights)
+        if source.get("path"):
+            source["path"] = os.path.expandvars(source["path"])
+        header = load_backbone_weights(backbone, {**source, "seed": [args.seed, "backbone", args.backbone]})
+        header |= {"kind": "backbone", "backbone": args.backbone, "network": args.network}
+        save_weights(args.output, backbone, header)
+        meter.add()
+
+
+if __name__ == "__main__":
+    runtime.run(main)

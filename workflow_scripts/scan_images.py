@@ -1,0 +1,33 @@
+"""Decode every picture of a shard in full: the readable ones with their sizes, the others with the reason."""
+
+import argparse
+
+import pandas as pd
+
+from copytrace import manifests, runtime
+from copytrace.imaging import MAX_PIXELS
+
+
+def main() -> None:
+    """Read the arguments, decode the shard, write its part of the manifest and of the rejected list."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--listing", required=True, help="Parquet: image_id, path")
+    parser.add_argument("--role", required=True, help="training, references, queries or backgrounds")
+    parser.add_argument("--shard", type=int, default=0, help="which part of the listing, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="how many parts there are")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="larger pictures are rejected")
+    parser.add_argument("--threads", type=int, default=1, help="pictures decoded at once")
+    parser.add_argument("--manifest", required=True, help="Parquet to write: image_id, path, width, height")
+    parser.add_argument("--rejected", required=True, help="CSV to write: role, path, reason")
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+
+    listing = pd.read_parquet(args.listing)
+    start, stop = runtime.shard_bounds(len(listing), args.shard, args.shards)
+    manifest, rejected = manifests.scan_pictures(listing.iloc[start:stop], args.max_pixels, args.threads)
+    manifests.write_table(manifest, args.manifest)
+    manifests.write_rejected(rejected, args.role, args.rejected)
+
+
+if __name__ == "__main__":
+    runtime.run(main)

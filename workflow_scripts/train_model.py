@@ -1,0 +1,82 @@
+"""Train one model: a family's synthesised set on a pretrained backbone."""
+
+import argparse
+import json
+import logging
+import math
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from copytrace import fitting, provenance, runtime
+from copytrace.networks.model import CopyModel
+from copytrace.networks.registry import create_backbone
+from copytrace.networks.weights import read_weights, save_weights, seeded
+from copytrace.synthesis.tarset import TrainingSet
+from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings, stripped
+
+log = logging.getLogger("copytrace")
+
+
+def main() -> None:
+    """Read the arguments, train or go on, write the model without its classifier, and its curve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--index", required=True, nargs="+", help="index tables of the synthesised set")
+    parser.add_argument("--backbone-weights", required=True)
+    parser.add_argument("--model", required=True, help="FAMILY.BACKBONE")
+    parser.add_argument("--training", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--checkpoints", required=True, type=Path, help="folder of all checkpoints")
+    parser.add_argument("--curve", required=True)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    settings = TrainingSettings(**args.training)
+    identity = (args.seed, "training", args.model)
+    run = provenance.value_digest(
+        provenance.code_digest(__file__), identity, args.training, provenance.file_digest(args.backbone_weights),
+        [provenance.file_digest(index) for index in args.index],
+    )  # fmt: skip
+
+    training_set = TrainingSet(args.index)
+    state, pretrained = read_weights(args.backbone_weights)
+    backbone = create_backbone(pretrained["network"], waveblock=settings.waveblock)
+    backbone.load_state_dict(state)
+    projector = {"hidden": settings.projector_hidden, "embedding": settings.embedding}
+    with seeded(*identity, "projector"):
+        model = CopyModel(backbone, projector)
+    classes = len(training_set.classes)
+    module = CopyTraining(model, classes, settings, identity)
+    log.info("%s: %d classes, ln(classes) = %.3f", args.model, classes, math.log(classes))
+    folder = args.checkpoints / f"{args.model}.{run}"
+    fitting.fit(
+        module,
+        ClassBalancedBatches(training_set, settings, identity),
+        steps=settings.steps,
+        checkpoints=folder,
+        checkpoint_every=settings.checkpoint_every,
+        keep=settings.keep_checkpoints,
+        precision=settings.precision,
+        threads=args.threads,
+        workers=settings.workers,
+    )
+    curve = pd.DataFrame(module.curve).assign(ln_classes=math.log(classes))
+    last = curve.tail(max(len(curve) // 10, 1)).mean()
+    log.info(
+        "cross-entropy over the last tenth %.3f (ln of %d classes is %.3f), accuracy in training %.2f",
+        last.cross_entropy, classes, math.log(classes), last.accuracy,
+    )  # fmt: skip
+    header = {
+        "kind": "model", "model": args.model, "network": pretrained["network"], "projector": projector,
+        "pretrained": pretrained, "classes": classes, "steps": settings.steps, "seed": args.seed, "run": run,
+    }  # fmt: skip
+    with runtime.atomic_output(args.curve) as temporary:
+        curve.to_csv(temporary, index=False)
+    save_weights(args.output, stripped(model), header)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    runtime.run(main)
