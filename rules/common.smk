@@ -63,6 +63,11 @@ def section(*keys):
     return json.dumps(value)
 
 
+def chosen(settings, *keys):
+    """Some keys of a section as JSON: a change of the others reruns nothing."""
+    return json.dumps({key: settings[key] for key in keys})
+
+
 def manifest(role):
     return f"{RESULTS}/images/{role}.parquet"
 
@@ -191,7 +196,7 @@ def synthesised(family, ending):
 
 def describing():
     """What of the section `descriptors` changes or carries out the extraction."""
-    return json.dumps({k: v for k, v in config["descriptors"].items() if k != "unit"})
+    return chosen(config["descriptors"], "kind", "gem", "precision", "batch", "workers")
 
 
 def family_of(unit):

@@ -69,7 +69,7 @@ rule cut_reference_tiles:
         runtime=60,
     params:
         code=code_of("cut_reference_tiles.py", "tables"),
-        tiles=section("tiles"),
+        tiles=chosen(config["tiles"], "kinds"),
     shell:
         "python {SCRIPTS}/cut_reference_tiles.py --references {input.references} --tiles {params.tiles:q}"
         " --output {output} > {log} 2>&1"

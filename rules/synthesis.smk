@@ -23,7 +23,7 @@ rule synthesise:
     params:
         code=code_of("synthesise.py", "synthesis"),
         synthesis=section("synthesis"),
-        family=lambda w: section("family_table", w.family),
+        family=lambda w: chosen(config["family_table"][w.family], "grey", "chain"),
         faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
         seed=config["seed"],
     shell:

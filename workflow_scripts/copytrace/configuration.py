@@ -32,16 +32,12 @@ def units_of(config: Config, family: str) -> dict[str, list[str]]:
 
 
 def preprocessing_of(config: Config, model: str, role: str) -> dict[str, Any]:
-    """Grey and blur flags of a model for pictures of a role (D²LV sheet, 5.4).
-
-    The blur families blur references, tiles and training pictures, and never queries or validation copies.
-    """
+    """Grey and blur flags of a model for pictures of a role (D²LV sheet, 5.4 and E9)."""
     family = config["family_table"][model.split(".", 1)[0]]
-    blurred = role in ("training", "references", "tiles")
     return {
         "grey": family["grey"],
-        "blur": family.get("blur", 0) if blurred else 0,
-        "blur_reference_side": config["synthesis"]["reference_photo_side"],
+        "blur": family["query_blur" if role in ("queries", "validation") else "blur"],
+        "blur_reference_side": config["descriptors"]["blur_reference_side"],
     }
 
 

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from copytrace import runtime
-from copytrace.devices import autocast, pick_device
+from copytrace.devices import autocast, keep_freed_memory, pick_device
 from copytrace.imaging import load_image
 from copytrace.networks.model import CopyModel, load_copy_model
 from copytrace.preprocessing import Preprocessing, cut_to_scale, to_network_input
@@ -98,6 +98,7 @@ def describe(
     Every picture is decoded once. Returns {(model, scale): float32 [parts, d]}.
     """
     device = pick_device()
+    keep_freed_memory()
     for model in models:
         model.network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     variants = sorted(

@@ -39,7 +39,7 @@ class Ensembling:
     tile_penalty: float
     drop_face_references: bool
     final_score: Rule
-    rows_per_query: int
+    rows_per_query: float
     maximum_rows: int | None
 
     @classmethod
@@ -250,7 +250,9 @@ def drop_small_parts(
     families = family_names(rows["model"].cat.categories)
     unknown = set(families) - set(minimum_sides)
     if unknown:
-        raise InputError(f"Family {sorted(unknown)[0]} has no minimum part side; give it one under `families`.")
+        raise InputError(
+            f"Family {sorted(unknown)[0]} has no minimum part side; give it one as family_table.FAMILY.minimum_side."
+        )
     least = np.array([minimum_sides[family] for family in families], np.float64)
     size = part_sizes(parts, reference_side)[part_rows(rows, parts)]
     return rows[size >= least[_codes(rows, "model")]].reset_index(drop=True)

@@ -25,7 +25,7 @@ from copytrace.synthesis.tarset import TrainingSet
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The section `training` of the configuration; the published values are in `profiles/paper.yaml`."""
+    """The section `training` of the configuration."""
 
     steps: int
     epochs: int

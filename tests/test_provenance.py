@@ -1,0 +1,70 @@
+"""Digests of code: an edit reruns what imports it, a comment reruns nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+SCRIPTS = REPOSITORY / "workflow_scripts"
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """A copy of the scripts and of the library, and the digest function looking at the copy."""
+    from copytrace import provenance
+
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "scripts" / "copytrace")
+
+    def digests():
+        provenance._direct_imports.cache_clear()
+        provenance._code_of.cache_clear()
+        return {p.name: provenance.code_digest(p) for p in sorted((tmp_path / "scripts").glob("*.py"))}
+
+    yield tmp_path / "scripts", digests
+    provenance._direct_imports.cache_clear()
+    provenance._code_of.cache_clear()
+
+
+def changed(before, after):
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_an_edited_module_changes_only_the_scripts_that_import_it(scripts):
+    folder, digests = scripts
+    before = digests()
+    with (folder / "copytrace" / "losses.py").open("a") as module:
+        module.write("\nADDED = 1\n")
+    assert changed(before, digests()) == {"train_model.py", "pretrain_barlow_twins.py"}
+
+
+def test_imports_through_other_modules_count(scripts):
+    folder, digests = scripts
+    before = digests()
+    with (folder / "copytrace" / "search.py").open("a") as module:
+        module.write("\nADDED = 1\n")
+    assert changed(before, digests()) == {"match_parts.py", "measure_training_gain.py"}
+
+
+def test_comments_docstrings_and_layout_change_nothing(scripts):
+    folder, digests = scripts
+    before = digests()
+    module = folder / "copytrace" / "runtime.py"
+    text = module.read_text().replace('"""Count `count` more;', '"""Count so many more;')
+    module.write_text("# A comment\n\n" + text + "\n\n# Another\n")
+    assert changed(before, digests()) == set()
+    module.write_text(text.replace(">= 10:", ">= 11:"))
+    assert changed(before, digests()) >= {"describe.py", "train_model.py"}
+
+
+def test_table_scripts_load_no_torch():
+    """Their environments have none, and starting it would take longer than their work."""
+    import subprocess
+    import sys
+
+    light = ["combine_families", "vote_backbones", "evaluate", "merge_tables", "match_parts", "cut_reference_tiles"]
+    for script in light:
+        code = f"import runpy, sys; runpy.run_path('{script}.py'); sys.exit('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True)
+        assert done.returncode == 0, (script, done.stderr[-500:])

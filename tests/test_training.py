@@ -1,0 +1,185 @@
+"""Batches, the loss, and resuming: a training that was stopped goes on as if nothing had happened."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from copytrace import fitting
+from copytrace.networks.model import CopyModel
+from copytrace.networks.registry import create_backbone
+from copytrace.networks.weights import seeded
+from copytrace.synthesis.tarset import TrainingSet, write_shard
+from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
+
+SETTINGS = TrainingSettings(
+    steps=8,
+    epochs=4,
+    warmup_epochs=1,
+    flat_epochs=2,
+    classes_per_batch=4,
+    copies_per_class=3,
+    backbone_learning_rate=1e-3,
+    head_learning_rate=1e-3,
+    cross_entropy_weight=10,
+    label_smoothing=0.1,
+    triplet_weight=1,
+    waveblock=True,
+    projector_hidden=16,
+    embedding=12,
+    padding=10,
+    padding_reference_side=256,
+    precision="fp32",
+    checkpoint_every=3,
+    keep_checkpoints=2,
+    workers=0,
+)
+
+
+@pytest.fixture(scope="module")
+def training_set(tmp_path_factory):
+    """Ten classes of four flat pictures; red says the class, green the copy."""
+    folder = tmp_path_factory.mktemp("set")
+
+    def copies():
+        for label in range(10):
+            for copy in range(4):
+                data = io.BytesIO()
+                Image.new("RGB", (32, 32), (25 * label, 60 * copy, 90)).save(data, "JPEG", quality=100)
+                yield label, copy, data.getvalue()
+
+    write_shard(folder / "0.tar", "0.tar", copies()).to_parquet(folder / "0.parquet")
+    return TrainingSet([folder / "0.parquet"])
+
+
+def test_a_batch_has_different_classes_and_different_copies(training_set):
+    batches = ClassBalancedBatches(training_set, SETTINGS, (0, "model"))
+    for number in range(4):
+        step, pictures, labels = batches[number]
+        assert step == number
+        assert pictures.shape == (12, 32, 32, 3)
+        assert sorted(np.unique(labels, return_counts=True)[1]) == [3, 3, 3, 3]
+        middle = pictures[:, 16, 16].to(torch.int64)
+        assert (middle[:, 0] - 25 * labels).abs().max() <= 3
+        for label in labels.unique():
+            assert len(middle[labels == label, 1].unique()) == 3
+
+
+def test_one_pass_takes_every_class_once(training_set):
+    settings = dataclasses.replace(SETTINGS, classes_per_batch=5, steps=40, epochs=2)
+    batches = ClassBalancedBatches(training_set, settings, (0, "model"))
+    seen = torch.cat([batches[step][2].unique() for step in (0, 1)])
+    assert sorted(seen.tolist()) == list(range(10))
+    assert not torch.equal(batches[0][2], batches[2][2])  # the next pass has another order
+
+
+def test_a_batch_depends_on_its_step_alone(training_set):
+    batches = ClassBalancedBatches(training_set, SETTINGS, (0, "model"))
+    first = [batches[step] for step in range(3)]
+    again = [ClassBalancedBatches(training_set, SETTINGS, (0, "model"))[step] for step in (2, 0, 1)]
+    for step, batch in zip((2, 0, 1), again):
+        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(first[step], batch))
+    other = ClassBalancedBatches(training_set, SETTINGS, (0, "other model"))[0]
+    assert not torch.equal(first[0][1], other[1])
+
+
+def test_a_shift_stays_within_the_padding(training_set):
+    pictures = torch.cat([ClassBalancedBatches(training_set, SETTINGS, (0, "m"))[s][1] for s in range(6)])
+    dark = pictures.sum(-1) == 0  # zeros beyond the edge
+    rows = dark.all(dim=2).sum(1)
+    assert rows.max() == 1  # 10 px at 256 is 1 px at 32
+    assert (rows == 0).any()
+
+
+def module(training_set):
+    with seeded("test"):
+        model = CopyModel(create_backbone("resnet10_tiny", waveblock=True), {"hidden": 16, "embedding": 12})
+    return CopyTraining(model, len(training_set.classes), SETTINGS, (0, "model"))
+
+
+def train(training_set, checkpoints, steps=SETTINGS.steps):
+    torch.set_num_threads(1)
+    run = module(training_set)
+    fitting.fit(
+        run,
+        ClassBalancedBatches(training_set, SETTINGS, (0, "model")),
+        steps=steps,
+        checkpoints=checkpoints,
+        checkpoint_every=SETTINGS.checkpoint_every,
+        keep=SETTINGS.keep_checkpoints,
+        precision="fp32",
+        threads=1,
+        workers=0,
+    )
+    return run
+
+
+class Killed(Exception):
+    pass
+
+
+def stop_after(monkeypatch, training_set, checkpoints, steps):
+    """A run that dies in the step after `steps`."""
+    original = CopyTraining.training_step
+
+    def dying(self, batch, index):
+        if batch[0] == steps:
+            raise Killed
+        return original(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CopyTraining, "training_step", dying)
+        with pytest.raises(Killed):
+            train(training_set, checkpoints)
+
+
+@pytest.mark.parametrize("killed_at", [4, 7])
+def test_a_resumed_training_equals_an_undisturbed_one(training_set, tmp_path, monkeypatch, killed_at, caplog):
+    whole = train(training_set, tmp_path / "whole")
+    stop_after(monkeypatch, training_set, tmp_path / "resumed", killed_at)
+    resumed_from = killed_at - killed_at % SETTINGS.checkpoint_every
+    with caplog.at_level("INFO"):
+        resumed = train(training_set, tmp_path / "resumed")
+    assert f"going on from step {resumed_from} of 8" in caplog.text
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values()):
+        assert torch.equal(a, b), name
+    pd.testing.assert_frame_equal(pd.DataFrame(whole.curve), pd.DataFrame(resumed.curve))
+    assert [row["step"] for row in resumed.curve] == list(range(8))
+
+
+def test_a_torn_checkpoint_is_passed_over(training_set, tmp_path, monkeypatch, caplog):
+    whole = train(training_set, tmp_path / "whole")
+    stop_after(monkeypatch, training_set, tmp_path / "torn", 7)
+    newest = tmp_path / "torn" / "step-6.ckpt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with caplog.at_level("INFO"):
+        resumed = train(training_set, tmp_path / "torn")
+    assert "step-6.ckpt can't be read" in caplog.text
+    assert "going on from step 3 of 8" in caplog.text
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values()):
+        assert torch.equal(a, b)
+
+
+def test_the_last_checkpoints_are_kept(training_set, tmp_path):
+    train(training_set, tmp_path / "c")
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["step-3.ckpt", "step-6.ckpt"]
+
+
+def test_the_classifier_starts_from_the_identity_of_the_run(training_set):
+    first, second = module(training_set), module(training_set)
+    assert torch.equal(first.classifier.weight, second.classifier.weight)
+    assert first.classifier.weight.std().item() == pytest.approx(0.001, rel=0.3)
+
+
+def test_the_learning_rate_follows_the_epochs(training_set):
+    run = module(training_set)
+    optimiser = run.configure_optimizers()["optimizer"]
+    schedule = run.configure_optimizers()["lr_scheduler"]["scheduler"]
+    factors = [schedule.lr_lambdas[0](step) for step in range(8)]
+    np.testing.assert_allclose(factors, [0.01, 0.01, 1, 1, 1, 1, 0.5, 0.5])
+    grouped = sum(p.numel() for group in optimiser.param_groups for p in group["params"])
+    assert grouped == sum(p.numel() for p in run.parameters() if p.requires_grad)
