@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -40,8 +41,13 @@ UNITS = {
 }
 
 
+# Rules say `python "$SCRIPTS/x.py"`: the same text wherever the clone lies, so that moving it reruns nothing.
+shell.prefix(f"SCRIPTS={shlex.quote(str(SCRIPTS))}; ")
+
+
 wildcard_constraints:
     role="[a-z]+",
+    unit="[A-Za-z0-9_.]+",
     family="[A-Za-z_]+",
     backbone="[A-Za-z0-9_]+",
     shard=r"\d+",

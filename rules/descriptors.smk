@@ -26,7 +26,7 @@ rule fit_whitening:
         descriptors=describing(),
         whitening=section("whitening"),
     shell:
-        "python {SCRIPTS}/fit_whitening.py --training {input.training} --models {params.models:q} --scales {params.scales}"
+        'python "$SCRIPTS/fit_whitening.py" --training {input.training} --models {params.models:q} --scales {params.scales}'
         " --descriptors {params.descriptors:q} --whitening {params.whitening:q}"
         " --threads {threads} --output {output} > {log} 2>&1"
 
@@ -58,6 +58,6 @@ rule describe:
         descriptors=describing(),
         parts=lambda w, input: f"--parts {input.parts}" if input.parts else "",
     shell:
-        "python {SCRIPTS}/describe.py --manifest {input.manifest} {params.parts} --whitening {input.whitening}"
+        'python "$SCRIPTS/describe.py" --manifest {input.manifest} {params.parts} --whitening {input.whitening}'
         " --models {params.models:q} --scales {params.scales} --descriptors {params.descriptors:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"

@@ -21,7 +21,7 @@ rule vote_backbones:
         code=code_of("vote_backbones.py", "tables"),
         minimum=config["ensembling"]["vote"],
     shell:
-        "python {SCRIPTS}/vote_backbones.py --pairs {input} --family {wildcards.family} --minimum {params.minimum}"
+        'python "$SCRIPTS/vote_backbones.py" --pairs {input} --family {wildcards.family} --minimum {params.minimum}'
         " --output {output} > {log} 2>&1"
 
 
@@ -45,7 +45,7 @@ rule vote_tiles:
         code=code_of("vote_backbones.py", "tables"),
         minimum=config["ensembling"]["tile_vote"],
     shell:
-        "python {SCRIPTS}/vote_backbones.py --pairs {input} --family {wildcards.family} --minimum {params.minimum}"
+        'python "$SCRIPTS/vote_backbones.py" --pairs {input} --family {wildcards.family} --minimum {params.minimum}'
         " --output {output} > {log} 2>&1"
 
 
@@ -80,6 +80,6 @@ rule combine_families:
         ),
         faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
     shell:
-        "python {SCRIPTS}/combine_families.py --voted {input.voted} {params.tiles} --parts {input.parts} {params.faces}"
+        'python "$SCRIPTS/combine_families.py" --voted {input.voted} {params.tiles} --parts {input.parts} {params.faces}'
         " --queries {input.queries} --ensembling {params.ensembling:q} --family-sides {params.sides:q}"
         " --threads {threads} --output {output} > {log} 2>&1"

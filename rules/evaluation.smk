@@ -22,7 +22,7 @@ rule hash_baseline:
         code=code_of("hash_baseline.py", "matching"),
         pairs=config["matching"]["pairs_per_query"],
     shell:
-        "python {SCRIPTS}/hash_baseline.py --queries {input.queries} --references {input.references}"
+        'python "$SCRIPTS/hash_baseline.py" --queries {input.queries} --references {input.references}'
         " --pairs-per-query {params.pairs} --threads {threads} --output {output} > {log} 2>&1"
 
 
@@ -65,7 +65,7 @@ rule evaluate:
         untrained=flag("--untrained", UNTRAINED),
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/evaluate.py --final {input.final} --pairs {input.pairs} {params.tiles}"
+        'python "$SCRIPTS/evaluate.py" --final {input.final} --pairs {input.pairs} {params.tiles}'
         " --parts {input.parts} {params.faces} --hash {input.hash} --ground-truth {input.truth}"
         " --queries {input.queries} --references {input.references} --ensembling {params.ensembling:q}"
         " --evaluation {params.evaluation:q} --family-sides {params.sides:q} --families {params.families}"
@@ -116,7 +116,7 @@ rule measure_training_gain:
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/measure_training_gain.py --models {params.models:q} --scale {params.scale}"
+        'python "$SCRIPTS/measure_training_gain.py" --models {params.models:q} --scale {params.scale}'
         " --training {input.training} {params.exclude}"
         " --ground-truth {input.truth} --matching {params.matching:q} --samples {params.samples}"
         " --confidence {params.confidence} --seed {params.seed} --threads {threads}"

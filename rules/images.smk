@@ -24,7 +24,7 @@ rule draw_sample:
         side=config["sample"]["side"],
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/draw_sample.py --role {wildcards.role} --count {params.pictures}"
+        'python "$SCRIPTS/draw_sample.py" --role {wildcards.role} --count {params.pictures}'
         " --references {params.references} --side {params.side}"
         " --seed {params.seed} --threads {threads} --output {output.pictures} > {log} 2>&1"
 
@@ -52,7 +52,7 @@ rule draw_sample_queries:
         side=config["sample"]["side"],
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/draw_sample.py --role queries --count {params.pictures} --references {params.references}"
+        'python "$SCRIPTS/draw_sample.py" --role queries --count {params.pictures} --references {params.references}'
         " --side {params.side} --seed {params.seed} --threads {threads} --output {output.pictures}"
         " --ground-truth {output.truth} --edits {output.edits} > {log} 2>&1"
 
@@ -81,7 +81,7 @@ rule edit_validation_copies:
         copies=config["evaluation"]["validation_copies"],
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/edit_copies.py --manifest {input.references} --foreign {input.foreign}"
+        'python "$SCRIPTS/edit_copies.py" --manifest {input.references} --foreign {input.foreign}'
         " --copies {params.copies} --seed {params.seed} --threads {threads} --output {output.pictures}"
         " --ground-truth {output.truth} --edits {output.edits} > {log} 2>&1"
 
@@ -111,7 +111,7 @@ rule list_images:
             "" if input else folders.folder_digest(picture_source(w.role))
         ),
     shell:
-        "python {SCRIPTS}/list_images.py --source {params.source:q} --role {wildcards.role}"
+        'python "$SCRIPTS/list_images.py" --source {params.source:q} --role {wildcards.role}'
         " --listing {output.listing} --rejected {output.rejected} > {log} 2>&1"
 
 
@@ -137,7 +137,7 @@ rule scan_images:
         code=code_of("scan_images.py", "pictures"),
         max_pixels=IMAGES["max_pixels"],
     shell:
-        "python {SCRIPTS}/scan_images.py --listing {input.listing} --role {wildcards.role}"
+        'python "$SCRIPTS/scan_images.py" --listing {input.listing} --role {wildcards.role}'
         " --shard {wildcards.shard} --shards {wildcards.shards} --max-pixels {params.max_pixels}"
         " --threads {threads} --manifest {output.manifest} --rejected {output.rejected} > {log} 2>&1"
 
@@ -172,7 +172,7 @@ rule merge_manifests:
     params:
         code=code_of("merge_manifests.py", "pictures"),
     shell:
-        "python {SCRIPTS}/merge_manifests.py --manifests {input.manifests} --rejected {input.rejected}"
+        'python "$SCRIPTS/merge_manifests.py" --manifests {input.manifests} --rejected {input.rejected}'
         " --manifest {output.manifest} --rejected-out {output.rejected} > {log} 2>&1"
 
 
@@ -193,7 +193,7 @@ rule collect_rejected:
     params:
         code=code_of("collect_rejected.py", "pictures"),
     shell:
-        "python {SCRIPTS}/collect_rejected.py --rejected {input} --output {output} > {log} 2>&1"
+        'python "$SCRIPTS/collect_rejected.py" --rejected {input} --output {output} > {log} 2>&1'
 
 
 rule check_ground_truth:
@@ -222,5 +222,5 @@ rule check_ground_truth:
     params:
         code=code_of("check_ground_truth.py", "pictures"),
     shell:
-        "python {SCRIPTS}/check_ground_truth.py --ground-truth {input.truth:q} --queries {input.queries}"
+        'python "$SCRIPTS/check_ground_truth.py" --ground-truth {input.truth:q} --queries {input.queries}'
         " --references {input.references} --output {output} > {log} 2>&1"

@@ -30,7 +30,7 @@ rule match_parts:
         exclude=lambda w: exclude_trained(w.unit),
         scales=SCALES,
     shell:
-        "python {SCRIPTS}/match_parts.py --queries {input.queries} --references {input.references}"
+        'python "$SCRIPTS/match_parts.py" --queries {input.queries} --references {input.references}'
         " --background {input.background} --training {input.training} {params.faces} {params.exclude}"
         " --models {params.models} --scales {params.scales} --matching {params.matching:q}"
         " --threads {threads} --output {output} > {log} 2>&1"
@@ -65,7 +65,7 @@ rule match_tiles:
         exclude=lambda w: exclude_trained(w.unit),
         scales=config["tiles"]["scales"],
     shell:
-        "python {SCRIPTS}/match_parts.py --queries {input.queries} --references {input.references} --whole-queries"
+        'python "$SCRIPTS/match_parts.py" --queries {input.queries} --references {input.references} --whole-queries'
         " --background {input.background} --training {input.training} {params.faces} {params.exclude}"
         " --models {params.models} --scales {params.scales} --matching {params.matching:q}"
         " --threads {threads} --output {output} > {log} 2>&1"

@@ -21,7 +21,7 @@ rule cut_query_parts:
         code=code_of("cut_query_parts.py", "regions"),
         parts=section("parts"),
     shell:
-        "python {SCRIPTS}/cut_query_parts.py --queries {input.queries} --parts {params.parts:q} --shard {wildcards.shard}"
+        'python "$SCRIPTS/cut_query_parts.py" --queries {input.queries} --parts {params.parts:q} --shard {wildcards.shard}'
         " --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"
 
 
@@ -47,7 +47,7 @@ rule merge_query_parts:
     params:
         code=code_of("merge_tables.py", "tables"),
     shell:
-        "python {SCRIPTS}/merge_tables.py --tables {input}"
+        'python "$SCRIPTS/merge_tables.py" --tables {input}'
         " --output {output} > {log} 2>&1"
 
 
@@ -71,7 +71,7 @@ rule cut_reference_tiles:
         code=code_of("cut_reference_tiles.py", "tables"),
         tiles=chosen(config["tiles"], "kinds"),
     shell:
-        "python {SCRIPTS}/cut_reference_tiles.py --references {input.references} --tiles {params.tiles:q}"
+        'python "$SCRIPTS/cut_reference_tiles.py" --references {input.references} --tiles {params.tiles:q}'
         " --output {output} > {log} 2>&1"
 
 
@@ -95,7 +95,7 @@ rule find_faces:
         code=code_of("find_faces.py", "faces"),
         faces=section("faces"),
     shell:
-        "python {SCRIPTS}/find_faces.py --manifest {input.manifest} --faces {params.faces:q} --shard {wildcards.shard}"
+        'python "$SCRIPTS/find_faces.py" --manifest {input.manifest} --faces {params.faces:q} --shard {wildcards.shard}'
         " --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"
 
 
@@ -121,5 +121,5 @@ rule merge_faces:
     params:
         code=code_of("merge_tables.py", "tables"),
     shell:
-        "python {SCRIPTS}/merge_tables.py --tables {input}"
+        'python "$SCRIPTS/merge_tables.py" --tables {input}'
         " --output {output} > {log} 2>&1"

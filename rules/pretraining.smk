@@ -23,7 +23,7 @@ rule prepare_backbone:
         weights=lambda w: section("backbone_table", w.backbone, "weights"),
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/prepare_backbone.py --backbone {wildcards.backbone} --network {params.network:q} --weights {params.weights:q}"
+        'python "$SCRIPTS/prepare_backbone.py" --backbone {wildcards.backbone} --network {params.network:q} --weights {params.weights:q}'
         " --seed {params.seed} --threads {threads} --output {output} > {log} 2>&1"
 
 
@@ -55,6 +55,6 @@ rule pretrain_backbone:
         checkpoints=f"{RESULTS}/checkpoints",
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/pretrain_barlow_twins.py --training {input.training} --backbone {wildcards.backbone}"
+        'python "$SCRIPTS/pretrain_barlow_twins.py" --training {input.training} --backbone {wildcards.backbone}'
         " --network {params.network:q} --barlow-twins {params.barlow_twins:q} --seed {params.seed}"
         " --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1"

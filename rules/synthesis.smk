@@ -27,7 +27,7 @@ rule synthesise:
         faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/synthesise.py --training {input.training} --backgrounds {input.backgrounds} {params.faces}"
+        'python "$SCRIPTS/synthesise.py" --training {input.training} --backgrounds {input.backgrounds} {params.faces}'
         " --family {wildcards.family} --synthesis {params.synthesis:q} --family-settings {params.family:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards} --seed {params.seed} --threads {threads}"
         " --tar {output.tar} --index {output.index} > {log} 2>&1"

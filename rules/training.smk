@@ -27,6 +27,6 @@ rule train_model:
         checkpoints=f"{RESULTS}/checkpoints",
         seed=config["seed"],
     shell:
-        "python {SCRIPTS}/train_model.py --index {input.index} --backbone-weights {input.backbone}"
+        'python "$SCRIPTS/train_model.py" --index {input.index} --backbone-weights {input.backbone}'
         " --model {wildcards.family}.{wildcards.backbone} --training {params.training:q} --seed {params.seed}"
         " --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1"
