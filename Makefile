@@ -5,11 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 
+# Rules call `python`: the one of the virtual environment, activated or not.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
 .PHONY: demo install install-dev test lint
 
 demo: install
-	$(BIN)/snakemake --cores $(CORES)
-	@$(BIN)/python workflow_scripts/show_results.py --results results
+	snakemake --cores $(CORES)
+	@python workflow_scripts/show_results.py --results results
 
 install: $(VENV)/installed
 
@@ -28,11 +31,11 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	touch $@
 
 test: install-dev
-	$(BIN)/python -m pytest
+	python -m pytest
 
 lint: install-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/mypy
-	$(BIN)/snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
