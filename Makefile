@@ -23,11 +23,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python requirements.txt requirements/common.txt
-	$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.txt
+	$(BIN)/python -m pip install -r requirements.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --progress-bar on -r requirements-dev.txt
+	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
 
 test: install-dev

@@ -101,7 +101,9 @@ def weights_of(model):
 
 
 def descriptors_of(unit, role):
-    """The descriptor files of a unit and a role, all shards."""
+    """The descriptor files of a unit and a role, all shards; of training pictures perhaps only the sample."""
+    if role == "training" and config["matching"]["background"] == "sample":
+        return [f"{RESULTS}/descriptors/{unit}/sample.h5"]
     shards = IMAGES["shards"]["references" if role == "tiles" else role]
     return shard_files(
         f"{RESULTS}/descriptors/{unit}/{role}/{{shard}}-of-{{shards}}.h5", shards

@@ -2,12 +2,13 @@
 
 
 rule fit_whitening:
-    """Whitening of a unit's models, per scale."""
+    """Whitening of a unit's models, per scale, and the descriptors of the pictures that it was fitted on."""
     input:
         training=manifest("training"),
         weights=lambda w: [weights_of(model) for model in UNITS[w.unit]],
     output:
-        f"{RESULTS}/descriptors/{{unit}}/whitening.h5",
+        whitening=f"{RESULTS}/descriptors/{{unit}}/whitening.h5",
+        sample=f"{RESULTS}/descriptors/{{unit}}/sample.h5",
     log:
         f"{RESULTS}/logs/fit_whitening/{{unit}}.log",
     benchmark:
@@ -28,7 +29,7 @@ rule fit_whitening:
     shell:
         'python "$SCRIPTS/fit_whitening.py" --training {input.training} --models {params.models:q} --scales {params.scales}'
         " --descriptors {params.descriptors:q} --whitening {params.whitening:q}"
-        " --threads {threads} --output {output} > {log} 2>&1"
+        " --threads {threads} --sample {output.sample} --output {output.whitening} > {log} 2>&1"
 
 
 rule describe:

@@ -13,13 +13,13 @@ rule hash_baseline:
     benchmark:
         f"{RESULTS}/benchmarks/hash_baseline.tsv"
     conda:
-        "../envs/matching.yaml"
+        "../envs/evaluation.yaml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=240,
     params:
-        code=code_of("hash_baseline.py", "matching"),
+        code=code_of("hash_baseline.py", "evaluation"),
         pairs=config["matching"]["pairs_per_query"],
     shell:
         'python "$SCRIPTS/hash_baseline.py" --queries {input.queries} --references {input.references}'
@@ -49,13 +49,13 @@ rule evaluate:
     benchmark:
         f"{RESULTS}/benchmarks/evaluate.tsv"
     conda:
-        "../envs/tables.yaml"
+        "../envs/evaluation.yaml"
     threads: 1
     resources:
         mem_mb=64000,
         runtime=120,
     params:
-        code=code_of("evaluate.py", "tables"),
+        code=code_of("evaluate.py", "evaluation"),
         tiles=lambda w, input: flag("--tile-pairs", input.tiles),
         faces=lambda w, input: flag("--faces", input.faces),
         ensembling=section("ensembling"),
@@ -97,13 +97,13 @@ rule measure_training_gain:
     benchmark:
         f"{RESULTS}/benchmarks/measure_training_gain.tsv"
     conda:
-        "../envs/matching.yaml"
+        "../envs/evaluation.yaml"
     threads: 1
     resources:
         mem_mb=32000,
         runtime=240,
     params:
-        code=code_of("measure_training_gain.py", "matching"),
+        code=code_of("measure_training_gain.py", "evaluation"),
         models=gain_json(),
         scale=SCALES[0],
         matching=section("matching"),

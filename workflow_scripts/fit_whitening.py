@@ -1,4 +1,4 @@
-"""Fit the whitening of a unit's models, per scale, on a sample of the training pictures."""
+"""Fit the whitening of a unit's models, per scale, on a sample of the training pictures; whiten the sample too."""
 
 import argparse
 import json
@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--whitening", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--sample", required=True, help="descriptor file of the sample to write")
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
     runtime.set_threads(args.threads)
@@ -35,18 +36,21 @@ def main() -> None:
         rows = np.random.RandomState(settings["seed"]).choice(len(manifest), settings["samples"], replace=False)
         manifest = manifest.iloc[np.sort(rows)]
     models = descriptors.load_models(args.models)
+    parts = whole_pictures(manifest)
     features = descriptors.describe(
         manifest,
-        whole_pictures(manifest),
+        parts,
         models,
         args.scales,
         descriptors.DescriptorSettings(**args.descriptors),
         args.threads,
     )
-    descriptor_files.write_whitening(
-        args.output,
-        {key: fit_whitening(block, settings["dimensions"], settings["power"]) for key, block in features.items()},
-    )
+    whitenings = {
+        key: fit_whitening(block, settings["dimensions"], settings["power"]) for key, block in features.items()
+    }
+    descriptor_files.write_whitening(args.output, whitenings)
+    whitened = {key: whitening.apply(features[key]) for key, whitening in whitenings.items()}
+    descriptor_files.write_descriptors(args.sample, parts, whitened, {m.name: m.attributes() for m in models})
 
 
 if __name__ == "__main__":

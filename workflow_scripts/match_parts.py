@@ -35,9 +35,10 @@ def main() -> None:
     chosen = np.flatnonzero(query_rows.part == 0) if args.whole_queries else np.arange(len(query_rows))
     query_rows = query_rows.iloc[chosen].reset_index(drop=True)
     count = settings["pairs_per_query"] * query_rows.image_id.nunique()
-    kept = ~descriptor_files.read_rows(args.background).image_id.isin(trained_on(args))
-    shard_ends = np.cumsum([len(descriptor_files.read_rows([path])) for path in args.background])[:-1]
-    kept_by_shard = np.split(kept.to_numpy(), shard_ends)
+    excluded = trained_on(args)
+    background_rows = {
+        path: ~descriptor_files.read_rows([path]).image_id.isin(excluded).to_numpy() for path in args.background
+    }
 
     tables = []
     with runtime.Throughput("similarities", args.threads) as meter:
@@ -46,8 +47,8 @@ def main() -> None:
                 queries = np.concatenate([descriptor_files.read_vectors(p, model, scale) for p in args.queries])[chosen]
 
                 def background(model: str = model, scale: int = scale) -> Iterable[np.ndarray]:
-                    for path, keep in zip(args.background, kept_by_shard):
-                        yield descriptor_files.read_vectors(path, model, scale)[keep]
+                    for path, kept in background_rows.items():
+                        yield descriptor_files.read_vectors(path, model, scale)[kept]
 
                 def references(model: str = model, scale: int = scale) -> Iterable[np.ndarray]:
                     for path in args.references:

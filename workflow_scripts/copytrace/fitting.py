@@ -35,12 +35,20 @@ class StepModule(lightning.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.curve: list[dict[str, float]] = []
+        self._curve: list[dict[str, float]] = []
+        self._recorded: list[dict[str, torch.Tensor | float]] = []
 
-    def record(self, **figures: torch.Tensor | float) -> None:
-        """Add the current step's figures to the curve."""
-        row = {name: torch.as_tensor(value).detach().item() for name, value in figures.items()}
-        self.curve.append({"step": self.global_step, **row})
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """The rows so far, `step` and the recorded figures."""
+        for row in self._recorded:
+            self._curve.append({k: v.item() if isinstance(v, torch.Tensor) else v for k, v in row.items()})
+        self._recorded = []
+        return self._curve
+
+    def record(self, **figures: torch.Tensor) -> None:
+        """Add the current step's figures to the curve; they stay on their device until somebody looks."""
+        self._recorded.append({"step": self.global_step, **{name: value.detach() for name, value in figures.items()}})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the curve beside the weights."""
@@ -48,7 +56,7 @@ class StepModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the curve up again."""
-        self.curve = checkpoint["curve"]
+        self._curve, self._recorded = checkpoint["curve"], []
 
 
 class _StepsFrom(Sampler[int]):
