@@ -11,8 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo install install-dev test lint
 
 demo: install
-	snakemake --cores $(CORES)
-	@python workflow_scripts/show_results.py --results results
+	snakemake --cores $(CORES) --quiet rules
+	@python workflow_scripts/show_results.py --configuration config.yaml
 
 install: $(VENV)/installed
 

@@ -21,6 +21,11 @@ try:
 except runtime.InputError as mistake:
     raise WorkflowError(str(mistake)) from None
 
+
+def steps_of(family):
+    return configuration.training_of(config, family)["steps"]
+
+
 RESULTS = config["results"]
 IMAGES = config["images"]
 SAMPLE = configuration.uses_sample(config)
@@ -29,26 +34,26 @@ UNTRAINED = [f for f in config["evaluation"]["untrained_families"] if f not in F
 BACKBONES = config["backbones"]
 SCALES = config["scales"]
 TILE_FAMILIES = config["tiles"]["families"]
-TRAINED = [f for f in FAMILIES if configuration.training_of(config, f)["steps"]]
+TRAINED = [f for f in FAMILIES if steps_of(f)]
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
 UNITS = {
-    unit: models
-    for family in FAMILIES + UNTRAINED
-    for unit, models in configuration.units_of(config, family).items()
+    unit: models for family in FAMILIES + UNTRAINED for unit, models in configuration.units_of(config, family).items()
 }
 
 
-# Rules say `python "$SCRIPTS/x.py"`: the same text wherever the clone lies, so that moving it reruns nothing.
-shell.prefix(f"SCRIPTS={shlex.quote(str(SCRIPTS))}; ")
+# Rules say `python "$SCRIPTS/x.py"` and `"$EXECUTION"`: the same text wherever the clone lies and however the work
+# is carried out, so that neither reruns anything.
+prefix = f"SCRIPTS={shlex.quote(str(SCRIPTS))}; EXECUTION={shlex.quote(json.dumps(config['execution']))}; "
+shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 
 wildcard_constraints:
     role="[a-z]+",
     unit="[A-Za-z0-9_.]+",
-    family="[A-Za-z_]+",
+    family="[A-Za-z0-9_]+",
     backbone="[A-Za-z0-9_]+",
     shard=r"\d+",
     shards=r"\d+",
@@ -56,9 +61,7 @@ wildcard_constraints:
 
 def code_of(script, env):
     """Digest of a script, the library modules it imports and its environment file, for `params`."""
-    return provenance.value_digest(
-        provenance.code_digest(SCRIPTS / script), (ENVS / f"{env}.yaml").read_text()
-    )
+    return provenance.value_digest(provenance.code_digest(SCRIPTS / script), (ENVS / f"{env}.yaml").read_text())
 
 
 def section(*keys):
@@ -85,17 +88,13 @@ def shard_files(template, shards):
 
 def needs_faces(family):
     """The faces of the training pictures, for a family whose classes include them."""
-    return (
-        f"{RESULTS}/parts/faces.training.parquet"
-        if config["family_table"][family]["faces"]
-        else []
-    )
+    return f"{RESULTS}/parts/faces.training.parquet" if config["family_table"][family]["faces"] else []
 
 
 def weights_of(model):
     """The file of a model FAMILY.BACKBONE: trained, or the backbone itself where nothing is trained."""
     family, backbone = model.split(".", 1)
-    if configuration.training_of(config, family)["steps"]:
+    if steps_of(family):
         return f"{RESULTS}/models/{model}.safetensors"
     return f"{RESULTS}/pretraining/{backbone}.safetensors"
 
@@ -105,9 +104,7 @@ def descriptors_of(unit, role):
     if role == "training" and config["matching"]["background"] == "sample":
         return [f"{RESULTS}/descriptors/{unit}/sample.h5"]
     shards = IMAGES["shards"]["references" if role == "tiles" else role]
-    return shard_files(
-        f"{RESULTS}/descriptors/{unit}/{role}/{{shard}}-of-{{shards}}.h5", shards
-    )
+    return shard_files(f"{RESULTS}/descriptors/{unit}/{role}/{{shard}}-of-{{shards}}.h5", shards)
 
 
 def units_of_family(family):
@@ -116,32 +113,30 @@ def units_of_family(family):
 
 def pairs_of(families):
     """The unvoted pairs of some families, a file per unit."""
-    return [
-        f"{RESULTS}/matching/{unit}.parquet"
-        for f in families
-        for unit in units_of_family(f)
-    ]
+    return [f"{RESULTS}/matching/{unit}.parquet" for f in families for unit in units_of_family(f)]
 
 
 def picture_source(role):
     """Where a role's pictures come from: a folder or list file of the user, or a folder the workflow fills."""
     if role == "validation":
         return f"{RESULTS}/images/drawn/validation"
-    return (
-        f"{RESULTS}/images/drawn/{role}" if SAMPLE else os.path.expandvars(IMAGES[role])
-    )
+    return f"{RESULTS}/images/drawn/{role}" if SAMPLE else os.path.expandvars(IMAGES[role])
 
 
 def picture_source_input(role):
-    """What `list_images` depends on as files; a user's folder is watched by its digest instead."""
+    """What `list_images` depends on as files: a list file, or a folder that the workflow fills.
+
+    A user's folder is watched by its digest instead; a source that is missing is named by the job itself.
+    """
     source = picture_source(role)
-    return [] if Path(source).is_dir() and not source.startswith(RESULTS) else source
+    drawn = SAMPLE or role == "validation"
+    return source if drawn or Path(source).is_file() else []
 
 
 def roles():
     given = ["training", "references", "queries"]
     given += ["backgrounds"] if IMAGES["backgrounds"] else []
-    return given + (["validation"] if TRAINED else [])
+    return given + (["validation"] if initialisations() else [])
 
 
 def role_of(described):
@@ -151,11 +146,7 @@ def role_of(described):
 
 def parts_input(described):
     """The parts table of what is described; training and validation pictures are described whole."""
-    return (
-        f"{RESULTS}/parts/{described}.parquet"
-        if described in ("queries", "tiles")
-        else []
-    )
+    return f"{RESULTS}/parts/{described}.parquet" if described in ("queries", "tiles") else []
 
 
 def scales_of(described):
@@ -179,7 +170,7 @@ def models_json(unit, described):
 def evaluation_results():
     """What `rule all` asks for beside the matches."""
     results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
-    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if TRAINED else [])
+    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if initialisations() else [])
 
 
 def one_of(names):
@@ -188,11 +179,13 @@ def one_of(names):
 
 
 def backbones_from(*sources):
-    return [
-        b
-        for b, slot in config["backbone_table"].items()
-        if slot["weights"]["source"] in sources
-    ]
+    return [b for b, slot in config["backbone_table"].items() if slot["weights"]["source"] in sources]
+
+
+def weights_file(backbone):
+    """The file that a backbone's weights come from, as an input: a new one is noticed."""
+    weights = config["backbone_table"][backbone]["weights"]
+    return os.path.expandvars(weights["path"]) if weights["source"] == "file" else []
 
 
 def synthesised(family, ending):
@@ -202,31 +195,37 @@ def synthesised(family, ending):
     )
 
 
-def describing():
-    """What of the section `descriptors` changes or carries out the extraction."""
-    return chosen(config["descriptors"], "kind", "gem", "precision", "batch", "workers")
+def describing(unit):
+    """What of the section `descriptors` changes a unit's descriptors; an untrained model has no embedding."""
+    kind = config["descriptors"]["kind"] if steps_of(family_of(unit)) else "feature"
+    return json.dumps(
+        {
+            "kind": kind,
+            **{k: config["descriptors"][k] for k in ("gem", "precision", "batch")},
+        }
+    )
 
 
 def family_of(unit):
     return UNITS[unit][0].split(".", 1)[0]
 
 
-def exclude_trained(unit):
-    """The flag that leaves a trained unit's own classes out of the background (D²LV sheet, E20)."""
-    if (
-        config["matching"]["exclude_trained"]
-        and configuration.training_of(config, family_of(unit))["steps"]
-    ):
+def trained_faces(families):
+    """The faces of the training pictures, where trained classes to leave out of the background depend on them."""
+    excluding = config["matching"]["exclude_trained"]
+    faces = [f for f in families if excluding and steps_of(f) and config["family_table"][f]["faces"]]
+    return needs_faces(faces[0]) if faces else []
+
+
+def exclude_trained(families):
+    """The flag that leaves the classes of trained families out of the background (D²LV sheet, E20)."""
+    if config["matching"]["exclude_trained"] and any(map(steps_of, families)):
         return f"--class-stride {config['synthesis']['class_stride']}"
     return ""
 
 
-def tile_pairs():
-    return [
-        f"{RESULTS}/matching/tiles/{unit}.parquet"
-        for f in TILE_FAMILIES
-        for unit in units_of_family(f)
-    ]
+def tile_pairs(families):
+    return [f"{RESULTS}/matching/tiles/{unit}.parquet" for f in families for unit in units_of_family(f)]
 
 
 def face_references():
@@ -244,41 +243,33 @@ def minimum_sides(families):
 
 def flag(name, values):
     """A flag with its values for a command line, or nothing where there are none."""
-    return (
-        f"{name} {values if isinstance(values, str) else ' '.join(values)}"
-        if values
-        else ""
-    )
+    return f"{name} {values if isinstance(values, str) else ' '.join(values)}" if values else ""
 
 
-def gain_json():
-    """Per trained model: the untrained one it started from, its descriptor files and its curve.
-
-    The initialisation is the untrained family with the same grey flag.
-    """
-    rows = []
+def initialisations():
+    """Per trained model the untrained one that it started from: same backbone, same grey flag."""
+    pairs = {}
     for family in TRAINED:
         grey = config["family_table"][family]["grey"]
-        start = next(
-            (u for u in UNTRAINED if config["family_table"][u]["grey"] == grey), None
-        )
-        for unit in units_of_family(family) if start else []:
-            for model in UNITS[unit]:
-                untrained = f"{start}.{model.split('.', 1)[1]}"
-                rows.append(
-                    {
-                        "trained": {"name": model, **files_of(model)},
-                        "untrained": {"name": untrained, **files_of(untrained)},
-                        "curve": f"{RESULTS}/models/{model}.curve.csv",
-                    }
-                )
-    return json.dumps(rows)
+        untrained = [f for f in FAMILIES + UNTRAINED if not steps_of(f) and config["family_table"][f]["grey"] == grey]
+        for backbone in BACKBONES if untrained else []:
+            pairs[f"{family}.{backbone}"] = f"{untrained[0]}.{backbone}"
+    return pairs
 
 
-def files_of(model):
-    """The descriptor files of a model by role."""
-    unit = next(unit for unit, models in UNITS.items() if model in models)
-    return {
-        role: descriptors_of(unit, role)
-        for role in ("validation", "references", "training")
-    }
+def unit_of(model):
+    return next(unit for unit, models in UNITS.items() if model in models)
+
+
+def units_measured():
+    """The units whose models take part in the measurement of the training's gain."""
+    pairs = initialisations()
+    return sorted({unit_of(model) for model in [*pairs, *pairs.values()]})
+
+
+def shards_measured():
+    """How many descriptor files each role has there; none for a background that is the whitening's sample."""
+    shards = {role: IMAGES["shards"][role] for role in ("validation", "references")}
+    return json.dumps(
+        shards | {"training": (IMAGES["shards"]["training"] if config["matching"]["background"] == "all" else 0)}
+    )

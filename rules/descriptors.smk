@@ -24,12 +24,12 @@ rule fit_whitening:
         code=code_of("fit_whitening.py", "networks"),
         models=lambda w: models_json(w.unit, "training"),
         scales=SCALES,
-        descriptors=describing(),
+        descriptors=lambda w: describing(w.unit),
         whitening=section("whitening"),
     shell:
         'python "$SCRIPTS/fit_whitening.py" --training {input.training} --models {params.models:q} --scales {params.scales}'
         " --descriptors {params.descriptors:q} --whitening {params.whitening:q}"
-        " --threads {threads} --sample {output.sample} --output {output.whitening} > {log} 2>&1"
+        ' --execution "$EXECUTION" --threads {threads} --sample {output.sample} --output {output.whitening} > {log} 2>&1'
 
 
 rule describe:
@@ -56,9 +56,9 @@ rule describe:
         code=code_of("describe.py", "networks"),
         models=lambda w: models_json(w.unit, w.role),
         scales=lambda w: scales_of(w.role),
-        descriptors=describing(),
-        parts=lambda w, input: f"--parts {input.parts}" if input.parts else "",
+        descriptors=lambda w: describing(w.unit),
+        parts=lambda w, input: flag("--parts", input.parts),
     shell:
         'python "$SCRIPTS/describe.py" --manifest {input.manifest} {params.parts} --whitening {input.whitening}'
         " --models {params.models:q} --scales {params.scales} --descriptors {params.descriptors:q}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"
+        ' --shard {wildcards.shard} --shards {wildcards.shards} --execution "$EXECUTION" --threads {threads} --output {output} > {log} 2>&1'

@@ -28,7 +28,7 @@ rule vote_backbones:
 rule vote_tiles:
     """The same for the tiles of references."""
     input:
-        lambda w: tile_pairs(),
+        lambda w: tile_pairs([w.family]),
     output:
         f"{RESULTS}/ensembling/tiles/{{family}}.parquet",
     log:
@@ -53,9 +53,7 @@ rule combine_families:
     """One score per pair of pictures from all families, scales and parts."""
     input:
         voted=expand(f"{RESULTS}/ensembling/{{family}}.parquet", family=FAMILIES),
-        tiles=expand(
-            f"{RESULTS}/ensembling/tiles/{{family}}.parquet", family=TILE_FAMILIES
-        ),
+        tiles=expand(f"{RESULTS}/ensembling/tiles/{{family}}.parquet", family=TILE_FAMILIES),
         parts=f"{RESULTS}/parts/queries.parquet",
         faces=face_references(),
         queries=manifest("queries"),
@@ -75,10 +73,8 @@ rule combine_families:
         code=code_of("combine_families.py", "tables"),
         ensembling=section("ensembling"),
         sides=minimum_sides(FAMILIES),
-        tiles=lambda w, input: (
-            f"--tile-votes {' '.join(input.tiles)}" if input.tiles else ""
-        ),
-        faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
+        tiles=lambda w, input: (f"--tile-votes {' '.join(input.tiles)}" if input.tiles else ""),
+        faces=lambda w, input: flag("--faces", input.faces),
     shell:
         'python "$SCRIPTS/combine_families.py" --voted {input.voted} {params.tiles} --parts {input.parts} {params.faces}'
         " --queries {input.queries} --ensembling {params.ensembling:q} --family-sides {params.sides:q}"

@@ -31,7 +31,7 @@ rule evaluate:
     input:
         final=f"{RESULTS}/matching.csv",
         pairs=pairs_of(FAMILIES + UNTRAINED),
-        tiles=tile_pairs(),
+        tiles=tile_pairs(TILE_FAMILIES),
         parts=f"{RESULTS}/parts/queries.parquet",
         faces=face_references(),
         hash=f"{RESULTS}/evaluation/hash.csv",
@@ -77,16 +77,13 @@ rule evaluate:
 rule measure_training_gain:
     """Each trained model beside its own initialisation, on held-out edited copies of its own."""
     input:
-        validation=[f for unit in UNITS for f in descriptors_of(unit, "validation")],
-        references=[f for unit in UNITS for f in descriptors_of(unit, "references")],
-        background=[f for unit in UNITS for f in descriptors_of(unit, "training")],
+        validation=[f for unit in units_measured() for f in descriptors_of(unit, "validation")],
+        references=[f for unit in units_measured() for f in descriptors_of(unit, "references")],
+        background=[f for unit in units_measured() for f in descriptors_of(unit, "training")],
         training=manifest("training"),
+        faces=trained_faces(TRAINED),
         truth=f"{RESULTS}/images/drawn/validation_truth.csv",
-        curves=expand(
-            f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv",
-            family=TRAINED,
-            backbone=BACKBONES,
-        ),
+        curves=[f"{RESULTS}/models/{model}.curve.csv" for model in initialisations()],
     output:
         summary=f"{RESULTS}/evaluation/training_gain.json",
         table=f"{RESULTS}/evaluation/training_gain.csv",
@@ -104,20 +101,23 @@ rule measure_training_gain:
         runtime=240,
     params:
         code=code_of("measure_training_gain.py", "evaluation"),
-        models=gain_json(),
+        descriptors=lambda w, input: Path(input.references[0]).parents[2],
+        shards=shards_measured(),
+        models=lambda w, input: Path(input.curves[0]).parent,
+        pairs=json.dumps(initialisations()),
+        units=json.dumps({model: unit for unit in UNITS for model in UNITS[unit]}),
         scale=SCALES[0],
         matching=section("matching"),
-        exclude=(
-            f"--class-stride {config['synthesis']['class_stride']}"
-            if config["matching"]["exclude_trained"]
-            else ""
-        ),
+        exclude=exclude_trained(TRAINED),
+        faces=lambda w, input: flag("--faces", input.faces),
         samples=config["evaluation"]["bootstrap_samples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
     shell:
-        'python "$SCRIPTS/measure_training_gain.py" --models {params.models:q} --scale {params.scale}'
-        " --training {input.training} {params.exclude}"
+        'python "$SCRIPTS/measure_training_gain.py" --descriptors {params.descriptors} --shards {params.shards:q}'
+        " --models {params.models}"
+        " --pairs {params.pairs:q} --units {params.units:q} --scale {params.scale}"
+        " --training {input.training} {params.faces} {params.exclude}"
         " --ground-truth {input.truth} --matching {params.matching:q} --samples {params.samples}"
         " --confidence {params.confidence} --seed {params.seed} --threads {threads}"
         " --output {output.summary} --table {output.table} --figure {output.figure}"

@@ -20,7 +20,8 @@ rule draw_sample:
     params:
         code=code_of("draw_sample.py", "pictures"),
         pictures=lambda w: config["sample"][w.role],
-        references=config["sample"]["references"],
+        # Where photographs stand among the references depends on their number; training pictures do not.
+        references=lambda w: (config["sample"]["references"] if w.role == "references" else 1),
         side=config["sample"]["side"],
         seed=config["seed"],
     shell:
@@ -107,9 +108,7 @@ rule list_images:
     params:
         code=code_of("list_images.py", "pictures"),
         source=lambda w: picture_source(w.role),
-        folder=lambda w, input: (
-            "" if input else folders.folder_digest(picture_source(w.role))
-        ),
+        folder=lambda w, input: ("" if input else folders.folder_digest(picture_source(w.role))),
     shell:
         'python "$SCRIPTS/list_images.py" --source {params.source:q} --role {wildcards.role}'
         " --listing {output.listing} --rejected {output.rejected} > {log} 2>&1"
@@ -184,6 +183,8 @@ rule collect_rejected:
         f"{RESULTS}/images/rejected.csv",
     log:
         f"{RESULTS}/logs/collect_rejected.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_rejected.tsv"
     conda:
         "../envs/pictures.yaml"
     threads: 1
@@ -199,11 +200,7 @@ rule collect_rejected:
 rule check_ground_truth:
     """Read the ground truth and hold its ids against the pictures."""
     input:
-        truth=(
-            f"{RESULTS}/images/drawn/ground_truth.csv"
-            if SAMPLE
-            else (IMAGES["ground_truth"] or [])
-        ),
+        truth=(f"{RESULTS}/images/drawn/ground_truth.csv" if SAMPLE else (IMAGES["ground_truth"] or [])),
         queries=f"{RESULTS}/images/listings/queries.parquet",
         references=f"{RESULTS}/images/listings/references.parquet",
     output:

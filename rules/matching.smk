@@ -8,7 +8,7 @@ rule match_parts:
         references=lambda w: descriptors_of(w.unit, "references"),
         background=lambda w: descriptors_of(w.unit, "training"),
         training=manifest("training"),
-        faces=lambda w: needs_faces(family_of(w.unit)),
+        faces=lambda w: trained_faces([family_of(w.unit)]),
     output:
         f"{RESULTS}/matching/{{unit}}.parquet",
     log:
@@ -26,8 +26,8 @@ rule match_parts:
         code=code_of("match_parts.py", "matching"),
         models=lambda w: UNITS[w.unit],
         matching=section("matching"),
-        faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
-        exclude=lambda w: exclude_trained(w.unit),
+        faces=lambda w, input: flag("--faces", input.faces),
+        exclude=lambda w: exclude_trained([family_of(w.unit)]),
         scales=SCALES,
     shell:
         'python "$SCRIPTS/match_parts.py" --queries {input.queries} --references {input.references}'
@@ -43,7 +43,7 @@ rule match_tiles:
         references=lambda w: descriptors_of(w.unit, "tiles"),
         background=lambda w: descriptors_of(w.unit, "training"),
         training=manifest("training"),
-        faces=lambda w: needs_faces(family_of(w.unit)),
+        faces=lambda w: trained_faces([family_of(w.unit)]),
     output:
         f"{RESULTS}/matching/tiles/{{unit}}.parquet",
     log:
@@ -61,8 +61,8 @@ rule match_tiles:
         code=code_of("match_parts.py", "matching"),
         models=lambda w: UNITS[w.unit],
         matching=section("matching"),
-        faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
-        exclude=lambda w: exclude_trained(w.unit),
+        faces=lambda w, input: flag("--faces", input.faces),
+        exclude=lambda w: exclude_trained([family_of(w.unit)]),
         scales=config["tiles"]["scales"],
     shell:
         'python "$SCRIPTS/match_parts.py" --queries {input.queries} --references {input.references} --whole-queries'

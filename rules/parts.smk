@@ -47,8 +47,7 @@ rule merge_query_parts:
     params:
         code=code_of("merge_tables.py", "tables"),
     shell:
-        'python "$SCRIPTS/merge_tables.py" --tables {input}'
-        " --output {output} > {log} 2>&1"
+        'python "$SCRIPTS/merge_tables.py" --tables {input}' " --output {output} > {log} 2>&1"
 
 
 rule cut_reference_tiles:
@@ -121,5 +120,4 @@ rule merge_faces:
     params:
         code=code_of("merge_tables.py", "tables"),
     shell:
-        'python "$SCRIPTS/merge_tables.py" --tables {input}'
-        " --output {output} > {log} 2>&1"
+        'python "$SCRIPTS/merge_tables.py" --tables {input}' " --output {output} > {log} 2>&1"

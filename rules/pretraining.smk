@@ -3,6 +3,8 @@
 
 rule prepare_backbone:
     """Bring weights from a file, from timm or from a random draw into the project's form."""
+    input:
+        file=lambda w: weights_file(w.backbone),
     output:
         f"{RESULTS}/pretraining/{{backbone}}.safetensors",
     log:
@@ -21,10 +23,11 @@ rule prepare_backbone:
         code=code_of("prepare_backbone.py", "networks"),
         network=lambda w: config["backbone_table"][w.backbone]["network"],
         weights=lambda w: section("backbone_table", w.backbone, "weights"),
+        file=lambda w, input: flag("--file", input.file),
         seed=config["seed"],
     shell:
         'python "$SCRIPTS/prepare_backbone.py" --backbone {wildcards.backbone} --network {params.network:q} --weights {params.weights:q}'
-        " --seed {params.seed} --threads {threads} --output {output} > {log} 2>&1"
+        " --seed {params.seed} --threads {threads} {params.file} --output {output} > {log} 2>&1"
 
 
 rule pretrain_backbone:
@@ -57,4 +60,4 @@ rule pretrain_backbone:
     shell:
         'python "$SCRIPTS/pretrain_barlow_twins.py" --training {input.training} --backbone {wildcards.backbone}'
         " --network {params.network:q} --barlow-twins {params.barlow_twins:q} --seed {params.seed}"
-        " --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1"
+        ' --execution "$EXECUTION" --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1'

@@ -24,7 +24,7 @@ rule synthesise:
         code=code_of("synthesise.py", "synthesis"),
         synthesis=section("synthesis"),
         family=lambda w: chosen(config["family_table"][w.family], "grey", "chain"),
-        faces=lambda w, input: f"--faces {input.faces}" if input.faces else "",
+        faces=lambda w, input: flag("--faces", input.faces),
         seed=config["seed"],
     shell:
         'python "$SCRIPTS/synthesise.py" --training {input.training} --backgrounds {input.backgrounds} {params.faces}'

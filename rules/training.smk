@@ -29,4 +29,4 @@ rule train_model:
     shell:
         'python "$SCRIPTS/train_model.py" --index {input.index} --backbone-weights {input.backbone}'
         " --model {wildcards.family}.{wildcards.backbone} --training {params.training:q} --seed {params.seed}"
-        " --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1"
+        ' --execution "$EXECUTION" --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1'

@@ -55,7 +55,13 @@ def test_overlays_name_no_pictures():
         ({"scales": [96]}, "tiles.scales names 128, which is not among scales"),
         ({"images": {"queries": "photos"}}, "images.training is not set"),
         ({"images": {"ground_truth": "truth.csv"}}, "go with pictures of your own"),
-        ({"descriptors": {"kind": "embedding"}, "training": {"steps": 0}}, "baseline_CC is not trained"),
+        ({"tiles": {"scales": []}}, "tiles.scales is empty"),
+        ({"tiles": {"kinds": ["grid2", "whole"]}}, "tiles.kinds must begin with whole"),
+        (
+            {"ensembling": {"penalties": {"whole": 0}}},
+            "ensembling.penalties has no penalty for parts of the kind rotation",
+        ),
+        ({"evaluation": {"untrained_families": ["u_CC"]}}, "names u_CC, whose steps_factor is not 0"),
         ({"evaluation": {"untrained_families": ["none"]}}, "evaluation.untrained_families names none"),
     ],
 )
@@ -105,3 +111,18 @@ def test_units(config):
     assert configuration.units_of(config, "u_CC") == {"u_CC": [f"u_CC.{b}" for b in config["backbones"]]}
     config["descriptors"]["unit"] = "model"
     assert configuration.units_of(config, "u_CC") == {f"u_CC.{b}": [f"u_CC.{b}"] for b in config["backbones"]}
+
+
+def test_results_may_not_lie_among_the_pictures(config, tmp_path):
+    config["images"] |= {role: str(tmp_path) for role in ("training", "references", "queries")}
+    config["results"] = str(tmp_path / "results")
+    with pytest.raises(InputError, match=r"lies in the folder of images\.training"):
+        configuration.check(config)
+
+
+def test_steps_of_families(config):
+    config["training"]["steps"] = 100
+    steps = [configuration.training_of(config, f)["steps"] for f in ("u_CC", "face_BW", "pretrained_CC")]
+    assert steps == [100, 145, 0]
+    config["training"]["steps"] = 0
+    assert configuration.training_of(config, "face_BW")["steps"] == 0

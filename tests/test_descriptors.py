@@ -93,7 +93,7 @@ def described(tmp_path):
         descriptors.LoadedModel(name, CopyModel(create_backbone("resnet10_tiny")).eval(), p, "w", "0")
         for name, p in (("a.x", Preprocessing()), ("b.x", Preprocessing(grey=True)))
     ]
-    settings = descriptors.DescriptorSettings("feature", "published", "fp32", batch=7, workers=0)
+    settings = descriptors.DescriptorSettings("feature", "published", "fp32", batch=7)
     return manifest, parts, models, settings
 
 
@@ -101,7 +101,7 @@ def test_every_part_is_described_in_order_whatever_the_batch(described):
     manifest, parts, models, settings = described
     together = descriptors.describe(manifest, parts, models, [32, 48], settings, threads=1)
     assert set(together) == {(m, s) for m in ("a.x", "b.x") for s in (32, 48)}
-    one = descriptors.DescriptorSettings("feature", "published", "fp32", batch=1, workers=0)
+    one = descriptors.DescriptorSettings("feature", "published", "fp32", batch=1)
     alone = descriptors.describe(manifest, parts, models, [32, 48], one, threads=1)
     for key, vectors in together.items():
         assert vectors.shape == (len(parts), models[0].network.backbone.feature_dim)

@@ -361,6 +361,3 @@ def test_a_role_without_one_readable_picture_stops(tmp_path):
     assert done.returncode == 2
     assert done.stderr == "error: none of the 1 pictures for queries is readable: x.jpg: the file is empty\n"
     assert not (tmp_path / "m.parquet").exists()
-
-
-# Ground truth

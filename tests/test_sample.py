@@ -219,13 +219,13 @@ def test_rotation_keeps_every_corner():
     assert all(angle in (90, 180, 270) or 10 <= abs(angle) <= 45 for angle in angles)
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (60, 300), (400, 40), (900, 1200)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (3, 2), (40, 30), (60, 300), (400, 40), (900, 1200)])
 def test_edits_take_pictures_of_any_size(shape):
     picture = cv2.resize(source(), shape[::-1])
     for number, kind in enumerate(edits.KINDS):
         for trial in range(2):
             edited, _ = edits.edit(picture, kind, runtime.generator(number, trial), foreign)
-            assert min(edited.shape[:2]) >= 5
+            assert min(edited.shape[:2]) >= (5 if min(shape) > 5 else 1)
 
 
 # ---------------------------------------------------------------- plans and files

@@ -13,6 +13,7 @@ from copytrace import fitting
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import seeded
+from copytrace.runtime import Execution
 from copytrace.synthesis.tarset import TrainingSet, write_shard
 from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
 
@@ -34,10 +35,8 @@ SETTINGS = TrainingSettings(
     padding=10,
     padding_reference_side=256,
     precision="fp32",
-    checkpoint_every=3,
-    keep_checkpoints=2,
-    workers=0,
 )
+EXECUTION = Execution(workers=0, checkpoint_every=3, keep_checkpoints=2)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +108,9 @@ def train(training_set, checkpoints, steps=SETTINGS.steps):
         ClassBalancedBatches(training_set, SETTINGS, (0, "model")),
         steps=steps,
         checkpoints=checkpoints,
-        checkpoint_every=SETTINGS.checkpoint_every,
-        keep=SETTINGS.keep_checkpoints,
         precision="fp32",
         threads=1,
-        workers=0,
+        execution=EXECUTION,
     )
     return run
 
@@ -141,7 +138,7 @@ def stop_after(monkeypatch, training_set, checkpoints, steps):
 def test_a_resumed_training_equals_an_undisturbed_one(training_set, tmp_path, monkeypatch, killed_at, caplog):
     whole = train(training_set, tmp_path / "whole")
     stop_after(monkeypatch, training_set, tmp_path / "resumed", killed_at)
-    resumed_from = killed_at - killed_at % SETTINGS.checkpoint_every
+    resumed_from = killed_at - killed_at % EXECUTION.checkpoint_every
     with caplog.at_level("INFO"):
         resumed = train(training_set, tmp_path / "resumed")
     assert f"going on from step {resumed_from} of 8" in caplog.text

@@ -18,8 +18,8 @@ from copytrace.networks.weights import (
     read_weights,
     save_weights,
     seeded,
-    weights_digest,
 )
+from copytrace.provenance import file_digest
 from copytrace.runtime import InputError
 
 NAME = "resnet10_tiny"
@@ -63,7 +63,7 @@ def test_same_content_gives_the_same_bytes(tmp_path):
     save_weights(tmp_path / "b", state, {"a": 2, "b": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     digest = hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
-    assert weights_digest(tmp_path / "a") == digest
+    assert file_digest(tmp_path / "a") == digest
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["a", "b"]
 
 
@@ -117,13 +117,13 @@ def test_torchvision_files_load_without_their_classifier(tmp_path, suffix):
     header = load_backbone_weights(backbone, source(path))
     assert same(dict(backbone.network.state_dict()), state)
     assert header == {
-        "source": "file", "mapping": "torchvision", "file": path.name, "sha256": weights_digest(path)
+        "source": "file", "mapping": "torchvision", "file": path.name, "sha256": file_digest(path)
     }  # fmt: skip
 
 
 def test_a_path_given_apart_goes_before_the_configured_one(tmp_path):
     torch.save(published(), tmp_path / "net.pth")
-    load_backbone_weights(drawn("other"), source("nowhere.pth"), tmp_path / "net.pth")
+    load_backbone_weights(drawn("other"), source(tmp_path / "net.pth"))
 
 
 def test_files_older_than_the_batch_counter_load(tmp_path):
@@ -188,7 +188,7 @@ def test_own_backbones_load_with_their_history(tmp_path):
 def test_digests_are_compared(tmp_path):
     path = tmp_path / "net.pth"
     torch.save(published(), path)
-    load_backbone_weights(drawn("other"), source(path, sha256=weights_digest(path).upper()))
+    load_backbone_weights(drawn("other"), source(path, sha256=file_digest(path).upper()))
     with pytest.raises(InputError, match=r"net.pth have the SHA-256"):
         load_backbone_weights(drawn("other"), source(path, sha256="0" * 64))
 

@@ -5,22 +5,32 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 MICRO = REPOSITORY / "tests" / "configuration" / "micro.yaml"
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def snakemake(folder: Path, *arguments: str, overlays: Sequence[Path] = (MICRO,)) -> subprocess.CompletedProcess:
     """Run snakemake on the repository's Snakefile with `folder` as the working directory."""
-    shutil.copy(REPOSITORY / "config.yaml", folder)
+    if not (folder / "config.yaml").exists():
+        shutil.copy(REPOSITORY / "config.yaml", folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--configfile", str(MICRO), *arguments]
+    command += ["--directory", str(folder), *arguments, "--configfile", *map(str, overlays)]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def overlay(folder: Path, **settings) -> tuple[Path, Path]:
+    """The micro configuration with some settings changed, as two files for `--configfile`."""
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return MICRO, path
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +89,9 @@ def test_summary_and_graphs(finished):
     assert "digraph" in graph.stdout
 
 
-def test_one_familys_setting_reruns_only_what_depends_on_it(finished):
-    dry = snakemake(finished, "-n", "--quiet", "rules", "--config", 'family_table={"face_BW": {"steps": 6}}')
+def test_one_familys_setting_reruns_only_what_depends_on_it(finished, tmp_path):
+    changed = overlay(tmp_path, family_table={"face_BW": {"steps_factor": 1.5}})
+    dry = snakemake(finished, "-n", overlays=changed)
     assert dry.returncode == 0, dry.stderr
     lines = [line for line in dry.stdout.splitlines() if line.startswith("train_model")]
     assert lines, dry.stdout
@@ -92,10 +103,8 @@ def test_other_shards_give_the_same_matches(finished, tmp_path):
     """Scores agree to 1e-5 and pairs too, but for those within 1e-5 of the cut."""
     shutil.copytree(finished / "results", tmp_path / "results")
     shutil.copytree(finished / ".snakemake", tmp_path / ".snakemake", ignore=shutil.ignore_patterns("locks"))
-    run = snakemake(
-        tmp_path, "--cores", "2", "results/matching.csv",
-        "--config", 'images={"shards": {"training": 1, "references": 3, "queries": 1}}',
-    )  # fmt: skip
+    changed = overlay(tmp_path, images={"shards": {"training": 1, "references": 3, "queries": 1}})
+    run = snakemake(tmp_path, "--cores", "2", "results/matching.csv", overlays=changed)
     assert run.returncode == 0, run.stderr[-4000:]
     before = pd.read_csv(finished / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
     after = pd.read_csv(tmp_path / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
@@ -104,3 +113,120 @@ def test_other_shards_give_the_same_matches(finished, tmp_path):
     cut = min(before.min(), after.min()) + 1e-5
     assert (before.drop(both) <= cut).all()
     assert (after.drop(both) <= cut).all()
+
+
+def test_drawing_more_references_redraws_no_training_pictures(finished, tmp_path):
+    dry = snakemake(finished, "-n", overlays=overlay(tmp_path, sample={"references": 44}))
+    assert dry.returncode == 0, dry.stderr
+    assert "drawn/references" in dry.stdout
+    assert not [line for line in dry.stdout.splitlines() if line.startswith(("train_model ", "synthesise "))]
+
+
+def test_how_the_work_is_carried_out_reruns_nothing(finished, tmp_path):
+    changed = overlay(tmp_path, execution={"workers": 3, "checkpoint_every": 7})
+    dry = snakemake(finished, "-n", overlays=changed)
+    assert dry.returncode == 0, dry.stderr
+    assert "Nothing to be done" in dry.stdout + dry.stderr
+
+
+OWN = """
+results: {results}
+families: [pretrained_CC]
+backbones: [tiny]
+tiles: {{families: [], scales: []}}
+scales: [32]
+ensembling: {{vote: 1, tile_vote: 1}}
+evaluation: {{untrained_families: [], bootstrap_samples: 20}}
+backbone_table:
+  tiny: {{network: resnet10_tiny, weights: {{source: none}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def own_pictures(finished, tmp_path_factory):
+    """Pictures as people have them: a list file, subfolders, odd names, a broken file; copies are the same files."""
+    folder = tmp_path_factory.mktemp("own pictures")
+    drawn = finished / "results" / "images" / "drawn"
+    training = sorted((drawn / "training").iterdir())
+    (folder / "list.txt").write_text("".join(f"{path}\n" for path in training))
+    references, queries = folder / "my references", folder / "queries"
+    names = ["plain", "with, comma", 'with "quotes"', "sub folder/of its own", "ümlaut$HOME", "sub folder/plain"]
+    pairs = []
+    for number, (name, source) in enumerate(zip(names, sorted((drawn / "references").iterdir()))):
+        for target in (references / f"{name}.jpg", queries / f"q {number}.jpg"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        pairs.append({"query_id": f"q {number}", "reference_id": name})
+    (references / "broken.jpg").write_bytes(training[0].read_bytes()[:3000])
+    pd.DataFrame(pairs).to_csv(folder / "truth.csv", index=False)
+
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    config["images"] |= {
+        "training": str(folder / "list.txt"),
+        "references": str(references),
+        "queries": str(queries),
+        "ground_truth": str(folder / "truth.csv"),
+    }
+    config["images"]["shards"] |= {"queries": 9}  # more than there are queries
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return folder
+
+
+def test_own_pictures_without_training(own_pictures, tmp_path):
+    settings = tmp_path / "own.yaml"
+    settings.write_text(OWN.format(results=tmp_path / "elsewhere"))
+    run = snakemake(own_pictures, "--cores", "2", overlays=(MICRO, settings))
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    matches = pd.read_csv(tmp_path / "elsewhere" / "matching.csv").drop_duplicates("query_id")
+    truth = pd.read_csv(own_pictures / "truth.csv")
+    found = truth.merge(matches, on=["query_id", "reference_id"])
+    assert len(found) == len(truth)  # every query's best match is the same picture
+    rejected = pd.read_csv(tmp_path / "elsewhere" / "images" / "rejected.csv")
+    assert [Path(path).name for path in rejected.path] == ["broken.jpg"]
+    result = json.loads((tmp_path / "elsewhere" / "evaluation" / "matching.json").read_text())
+    assert result["rows"][0]["micro_ap"] == 1
+
+
+def test_a_new_picture_is_noticed(own_pictures, tmp_path):
+    settings = tmp_path / "own.yaml"
+    settings.write_text(OWN.format(results=tmp_path / "results"))
+    target = "results/images/listings/references.parquet".replace("results", str(tmp_path / "results"), 1)
+    assert snakemake(own_pictures, "--cores", "1", target, overlays=(MICRO, settings)).returncode == 0
+    assert "Nothing to be done" in str(snakemake(own_pictures, "-n", target, overlays=(MICRO, settings)))
+    added = own_pictures / "my references" / "sub folder" / "new.jpg"
+    shutil.copy(own_pictures / "queries" / "q 0.jpg", added)
+    try:
+        assert "list_images" in snakemake(own_pictures, "-n", target, overlays=(MICRO, settings)).stdout
+    finally:
+        added.unlink()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"training": {"steps": 0}, "descriptors": {"unit": "model"}},
+        {"descriptors": {"kind": "embedding"}},
+        {"families": ["baseline_CC"], "evaluation": {"untrained_families": []}},
+        {"families": ["pretrained_CC", "baseline_CC"], "tiles": {"families": []}},
+        {"matching": {"exclude_trained": False, "background": "sample"}},
+    ],
+)
+def test_other_settings_plan_a_run(tmp_path, settings):
+    dry = snakemake(tmp_path, "-n", overlays=overlay(tmp_path, **settings))
+    assert dry.returncode == 0, dry.stderr[-2000:]
+    assert "combine_families" in dry.stdout
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path):
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    config["images"] |= {role: str(tmp_path / "nowhere") for role in ("training", "references", "queries")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    run = snakemake(tmp_path, "--cores", "1", "results/images/listings/queries.parquet")
+    assert run.returncode != 0
+    assert f"error: the folder or list file {tmp_path / 'nowhere'} does not exist" in run.stdout + run.stderr
+
+
+def test_impossible_votes_are_one_sentence(tmp_path):
+    run = snakemake(tmp_path, "-n", overlays=overlay(tmp_path, ensembling={"vote": 4}))
+    assert run.returncode != 0
+    assert "ensembling.vote asks for 4 agreeing backbones, but backbones names 3" in run.stdout + run.stderr

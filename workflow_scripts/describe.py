@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--shards", required=True, type=int)
+    parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
@@ -33,7 +34,9 @@ def main() -> None:
         parts = whole_pictures(pictures)
     models = descriptors.load_models(args.models)
     settings = descriptors.DescriptorSettings(**args.descriptors)
-    vectors = descriptors.describe(pictures, parts, models, args.scales, settings, args.threads)
+    vectors = descriptors.describe(
+        pictures, parts, models, args.scales, settings, args.threads, args.execution["workers"]
+    )
     whitened = {
         (model, scale): descriptor_files.read_whitening(args.whitening, model, scale).apply(block)
         for (model, scale), block in vectors.items()

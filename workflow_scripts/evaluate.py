@@ -69,7 +69,7 @@ def main() -> None:
     result = {
         "protocol": choices,
         "rows": ablation.as_json(rows),
-        "summary": ablation.summary(rows, evaluation.confidence),
+        "summary": ablation.summary(rows),
     }
     with runtime.atomic_output(args.output) as temporary:
         temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--whitening", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--sample", required=True, help="descriptor file of the sample to write")
     parser.add_argument("--output", required=True)
@@ -44,6 +45,7 @@ def main() -> None:
         args.scales,
         descriptors.DescriptorSettings(**args.descriptors),
         args.threads,
+        args.execution["workers"],
     )
     whitenings = {
         key: fit_whitening(block, settings["dimensions"], settings["power"]) for key, block in features.items()

@@ -39,6 +39,12 @@ def main() -> None:
     background_rows = {
         path: ~descriptor_files.read_rows([path]).image_id.isin(excluded).to_numpy() for path in args.background
     }
+    left = sum(int(kept.sum()) for kept in background_rows.values())
+    if left < settings["neighbours"]:
+        raise runtime.InputError(
+            f"{left} training pictures are left as background for {', '.join(args.models)}, but matching.neighbours is "
+            f"{settings['neighbours']}: name more training pictures, or set matching.exclude_trained: false"
+        )
 
     tables = []
     with runtime.Throughput("similarities", args.threads) as meter:

@@ -17,9 +17,16 @@ log = logging.getLogger("copytrace")
 def main() -> None:
     """Read the arguments, measure both of each pair, write numbers and figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", required=True, type=json.loads, help="files of each trained and untrained model")
+    parser.add_argument("--descriptors", required=True, type=Path, help="folder of the descriptor files")
+    parser.add_argument(
+        "--shards", required=True, type=json.loads, help='JSON {"role": descriptor files, 0: the sample}'
+    )
+    parser.add_argument("--models", required=True, type=Path, help="folder of the models' curves")
+    parser.add_argument("--pairs", required=True, type=json.loads, help='JSON {"trained model": "untrained model"}')
+    parser.add_argument("--units", required=True, type=json.loads, help='JSON {"model": "unit that described it"}')
     parser.add_argument("--scale", required=True, type=int)
     parser.add_argument("--training", required=True, help="manifest of the training pictures")
+    parser.add_argument("--faces", help="faces of the training pictures, where some of them are classes")
     parser.add_argument("--class-stride", type=int, help="leave the pictures trained on out of the background")
     parser.add_argument("--ground-truth", required=True, help="CSV query_id,reference_id of the copies")
     parser.add_argument("--matching", required=True, type=json.loads, help="the section of that name")
@@ -37,28 +44,20 @@ def main() -> None:
     queries = sorted(truth.query_id.unique())
     excluded: set[str] = set()
     if args.class_stride:
-        excluded = set(class_table(pd.read_parquet(args.training), args.class_stride).image_id)
+        faces = pd.read_parquet(args.faces) if args.faces else None
+        excluded = set(class_table(pd.read_parquet(args.training), args.class_stride, faces).image_id)
 
     measured: dict[str, tuple[float, np.ndarray]] = {}
     with runtime.Throughput("models", args.threads) as meter:
-        for model in [pair[which] for pair in args.models for which in ("untrained", "trained")]:
-            if model["name"] not in measured:
-                matches = training_gain.whole_picture_matches(model, args.scale, excluded, args.matching)
-                measured[model["name"]] = training_gain.average_precisions(
-                    matches, truth, queries, args.samples, args.seed
-                )
-                meter.add()
+        for model in sorted({*args.pairs, *args.pairs.values()}):
+            files = descriptor_files_of(args.descriptors / args.units[model], args.shards)
+            matches = training_gain.whole_picture_matches(model, files, args.scale, excluded, args.matching)
+            measured[model] = training_gain.average_precisions(matches, truth, queries, args.samples, args.seed)
+            meter.add()
     rows, gains = [], []
-    for pair in args.models:
-        before, after = measured[pair["untrained"]["name"]], measured[pair["trained"]["name"]]
-        rows.append(
-            {
-                "model": pair["trained"]["name"],
-                "untrained": before[0],
-                "trained": after[0],
-                "gain": after[0] - before[0],
-            }
-        )
+    for model, untrained in args.pairs.items():
+        before, after = measured[untrained], measured[model]
+        rows.append({"model": model, "untrained": before[0], "trained": after[0], "gain": after[0] - before[0]})
         gains.append(after[1] - before[1])
     table = pd.DataFrame(rows)
     summary = {
@@ -77,7 +76,7 @@ def main() -> None:
     with runtime.atomic_output(args.table) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6f")
     training_gain.draw_gains(table, args.figure)
-    curves = {pair["trained"]["name"]: pd.read_csv(pair["curve"]) for pair in args.models}
+    curves = {model: pd.read_csv(args.models / f"{model}.curve.csv") for model in args.pairs}
     training_gain.draw_curves(curves, args.curves_figure)
     for row in rows:
         log.info("%-28s untrained %.3f  trained %.3f  %+.3f", *row.values())
@@ -86,6 +85,14 @@ def main() -> None:
         "%d of %d models gain; in the mean %+.3f [%+.3f, %+.3f] on %d held-out copies",
         summary["improved"], len(table), summary["mean_gain"], low, high, len(truth),
     )  # fmt: skip
+
+
+def descriptor_files_of(folder: Path, shards: dict[str, int]) -> dict[str, list[str]]:
+    """The descriptor files of a unit by role; with no shards of a role, those of the whitening's sample."""
+    return {
+        role: [str(folder / role / f"{shard}-of-{count}.h5") for shard in range(count)] or [str(folder / "sample.h5")]
+        for role, count in shards.items()
+    }
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 
 from copytrace import runtime
 from copytrace.networks.registry import create_backbone
@@ -14,7 +13,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", required=True, help="name of the slot")
     parser.add_argument("--network", required=True, help="name in the registry of networks")
-    parser.add_argument("--weights", required=True, type=json.loads, help="source, and path, mapping, sha256")
+    parser.add_argument("--weights", required=True, type=json.loads, help="source, and mapping, sha256 of a file")
+    parser.add_argument("--file", help="for source file: the weights file")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--output", required=True)
@@ -22,10 +22,8 @@ def main() -> None:
     runtime.set_threads(args.threads)
     with runtime.Throughput("networks", args.threads) as meter:
         backbone = create_backbone(args.network)
-        source = dict(args.weights)
-        if source.get("path"):
-            source["path"] = os.path.expandvars(source["path"])
-        header = load_backbone_weights(backbone, {**source, "seed": [args.seed, "backbone", args.backbone]})
+        source = {**args.weights, "path": args.file, "seed": [args.seed, "backbone", args.backbone]}
+        header = load_backbone_weights(backbone, source)
         header |= {"kind": "backbone", "backbone": args.backbone, "network": args.network}
         save_weights(args.output, backbone, header)
         meter.add()

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--network", required=True, help="name in the registry of networks")
     parser.add_argument("--barlow-twins", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--checkpoints", required=True, type=Path, help="folder of all checkpoints")
     parser.add_argument("--curve", required=True)
@@ -49,11 +50,9 @@ def main() -> None:
         TwoViews(paths, settings, identity),
         steps=settings.steps,
         checkpoints=folder,
-        checkpoint_every=settings.checkpoint_every,
-        keep=settings.keep_checkpoints,
         precision=settings.precision,
         threads=args.threads,
-        workers=settings.workers,
+        execution=runtime.Execution(**args.execution),
     )
     header = {
         "kind": "backbone", "backbone": args.backbone, "network": args.network, "source": "barlow_twins",

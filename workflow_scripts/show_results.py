@@ -1,8 +1,10 @@
-"""Say where the results of a run lie and what they came to; the last line of `make demo`."""
+"""Say where the results of a run lie and what they came to; the last lines of `make demo`."""
 
 import argparse
 import json
 from pathlib import Path
+
+import yaml
 
 from copytrace import runtime
 
@@ -10,8 +12,8 @@ HEADLINES = {
     "full": "full ensemble",
     "without_local_verification": "whole pictures only (no local verification)",
     "best_family": "best family vote",
-    "median_model": "median single model, same parts",
     "best_model": "best single model, same parts",
+    "median_model": "median single model, same parts",
     "untrained_vote": "untrained networks with a vote",
     "hash": "perceptual hash PDQ",
 }
@@ -20,31 +22,42 @@ HEADLINES = {
 def main() -> None:
     """Read the evaluation, where there is one, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", required=True, type=Path, help="folder of the run's results")
+    parser.add_argument("--configuration", required=True, type=Path, help="the run's config.yaml")
     args = parser.parse_args()
-    matches = args.results / "matching.csv"
+    settings = yaml.safe_load(args.configuration.read_text())
+    results = Path(settings["results"])
+    matches, matching, gain = (
+        results / name for name in ("matching.csv", "evaluation/matching.json", "evaluation/training_gain.json")
+    )
     if not matches.is_file():
         raise runtime.InputError(f"{matches} is not there: run the workflow first")
-    evaluation = args.results / "evaluation"
-    if (evaluation / "matching.json").is_file():
-        summary = json.loads((evaluation / "matching.json").read_text())["summary"]
-        print(f"\n{'':46} micro-AP  95 % interval")
-        for key, label in HEADLINES.items():
-            if row := summary.get(key):
-                low, high = row["interval"]
-                print(f"{label:46} {row['micro_ap']:.3f}     [{low:.3f}, {high:.3f}]")
-    if (evaluation / "training_gain.json").is_file():
-        gain = json.loads((evaluation / "training_gain.json").read_text())
-        low, high = gain["mean_gain_interval"]
-        print(
-            f"\nTraining: {gain['improved']} of {gain['models']} models are better than their own initialisation on "
-            f"{gain['copies']} other copies,\nin the mean by {gain['mean_gain']:+.3f} [{low:+.3f}, {high:+.3f}]\n"
-            f"micro-AP (each model: {evaluation / 'training_gain.csv'})"
-        )
+    if gain.is_file():
+        print_gain(json.loads(gain.read_text()))
+    if matching.is_file():
+        print_headlines(json.loads(matching.read_text())["summary"], settings["evaluation"]["confidence"])
     print(f"\nMatches:     {matches}")
-    if evaluation.is_dir():
-        print(f"Evaluation:  {evaluation / 'matching.json'}, figures beside it")
-    print(f"Rejected:    {args.results / 'images' / 'rejected.csv'}")
+    if matching.is_file():
+        print(f"Evaluation:  {matching}, tables and figures beside it")
+    print(f"Rejected:    {results / 'images' / 'rejected.csv'}")
+
+
+def print_headlines(summary: dict, confidence: float) -> None:
+    """The few lines that a person wants first."""
+    print(f"\n{'':46} micro-AP  {100 * confidence:.0f} % interval")
+    for key, label in HEADLINES.items():
+        if row := summary.get(key):
+            low, high = row["interval"]
+            print(f"{label:46} {row['micro_ap']:.3f}     [{low:.3f}, {high:.3f}]")
+
+
+def print_gain(gain: dict) -> None:
+    """Each trained model beside its own initialisation."""
+    print(f"\nmicro-AP of whole pictures on {gain['copies']} other copies, untrained and trained")
+    for row in gain["rows"]:
+        print(f"  {row['model']:30} {row['untrained']:.3f}  {row['trained']:.3f}  {row['gain']:+.3f}")
+    low, high = gain["mean_gain_interval"]
+    mean = f"{gain['mean_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    print(f"  {gain['improved']} of {gain['models']} models gain, in the mean {mean}")
 
 
 if __name__ == "__main__":

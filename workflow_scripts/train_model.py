@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="FAMILY.BACKBONE")
     parser.add_argument("--training", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--checkpoints", required=True, type=Path, help="folder of all checkpoints")
     parser.add_argument("--curve", required=True)
@@ -56,11 +57,9 @@ def main() -> None:
         ClassBalancedBatches(training_set, settings, identity),
         steps=settings.steps,
         checkpoints=folder,
-        checkpoint_every=settings.checkpoint_every,
-        keep=settings.keep_checkpoints,
         precision=settings.precision,
         threads=args.threads,
-        workers=settings.workers,
+        execution=runtime.Execution(**args.execution),
     )
     curve = pd.DataFrame(module.curve).assign(ln_classes=math.log(classes))
     last = curve.tail(max(len(curve) // 10, 1)).mean()

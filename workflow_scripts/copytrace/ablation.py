@@ -73,7 +73,6 @@ class Row:
     recall_at_1: float
     recall_at_10: float
     model: str | None = None
-    samples: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     curve: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
 
 
@@ -128,7 +127,6 @@ def measure(name: str, group: str, final: pd.DataFrame, task: Task, model: str |
         recall_at_1=metrics.recall_at_rank(final, task.truth, 1, hits),
         recall_at_10=metrics.recall_at_rank(final, task.truth, 10, hits),
         model=model,
-        samples=samples,
         curve=curve.reset_index(drop=True),
     )
 
@@ -249,13 +247,11 @@ def ablation(
     return rows
 
 
-def summary(rows: Sequence[Row], confidence: float) -> dict[str, object]:
-    """What a person wants first: the full system, what it is compared with, and what training brought.
+def summary(rows: Sequence[Row]) -> dict[str, object]:
+    """What a person wants first: the full system and what it is compared with.
 
     The median model is the one in the middle (of an even number, the lower of the two), so its interval and
-    curve are a real model's. A trained model's initialisation is the untrained network of the same backbone
-    and
-    colour: family *_CC with pretrained_CC, *_BW with pretrained_BW.
+    curve are a real model's. What training brought is judged on copies of its own: see `training_gain`.
     """
     result: dict[str, object] = {"full": _short(rows[0])}
     named = {row.name: row for row in rows}
@@ -268,8 +264,6 @@ def summary(rows: Sequence[Row], confidence: float) -> dict[str, object]:
     result["untrained_vote"] = _short(votes[-1]) if votes else None
     hashes = group_rows(rows, "hash")
     result["hash"] = _short(hashes[0]) if hashes else None
-    for label, group in (("", "model"), ("_whole", "model, whole pictures")):
-        result[f"gain_over_initialisation{label}"] = _gain(rows, group, confidence)
     return result
 
 
@@ -286,29 +280,6 @@ def median_row(rows: Sequence[Row], group: str) -> Row:
 
 def _short(row: Row) -> dict[str, object]:
     return {"name": row.name, "micro_ap": row.micro_ap, "interval": list(row.interval)}
-
-
-def _gain(rows: Sequence[Row], group: str, confidence: float) -> dict[str, object] | None:
-    start = {_colour_and_backbone(row.model): row for row in group_rows(rows, f"untrained {group}")}
-    both = [(row, start.get(_colour_and_backbone(row.model))) for row in group_rows(rows, group)]
-    pairs = [(row, initial) for row, initial in both if initial is not None]
-    if not pairs:
-        return None
-    gains = np.array([row.micro_ap - initial.micro_ap for row, initial in pairs])
-    samples = np.mean([row.samples - initial.samples for row, initial in pairs], axis=0)
-    return {
-        "mean": float(gains.mean()),
-        "interval": list(metrics.interval(samples, confidence)),
-        "least": float(gains.min()),
-        "most": float(gains.max()),
-        "models": len(gains),
-        "models_better": int((gains > 0).sum()),
-    }
-
-
-def _colour_and_backbone(model: str | None) -> tuple[str, str]:
-    family, _, backbone = str(model).partition(".")
-    return family.rpartition("_")[2], backbone
 
 
 def protocol(

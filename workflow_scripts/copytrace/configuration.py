@@ -5,6 +5,8 @@ Standard library only: Snakemake calls this while it parses the workflow.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from copytrace.runtime import InputError
@@ -18,9 +20,9 @@ def uses_sample(config: Config) -> bool:
 
 
 def training_of(config: Config, family: str) -> dict[str, Any]:
-    """The section `training` as it holds for a family: the table's `steps` win over the general ones."""
-    steps = config["family_table"][family].get("steps")
-    return config["training"] | ({} if steps is None else {"steps": steps})
+    """The section `training` as it holds for a family: its steps times the table's `steps_factor`."""
+    factor = config["family_table"][family].get("steps_factor", 1)
+    return config["training"] | {"steps": round(config["training"]["steps"] * factor)}
 
 
 def units_of(config: Config, family: str) -> dict[str, list[str]]:
@@ -62,15 +64,30 @@ def check(config: Config) -> None:
         weights = config["backbone_table"][name]["weights"]
         if weights["source"] == "file" and not weights.get("path"):
             raise InputError(f"backbone_table.{name}.weights has source file, but no path")
-    for name in config["families"]:
-        if config["descriptors"]["kind"] == "embedding" and not training_of(config, name)["steps"]:
+    for name in config["evaluation"]["untrained_families"]:
+        if training_of(config, name)["steps"]:
+            raise InputError(f"evaluation.untrained_families names {name}, whose steps_factor is not 0: it is trained")
+    if config["tiles"]["families"] and not config["tiles"]["scales"]:
+        raise InputError("tiles.scales is empty: name a scale, or leave tiles out by an empty tiles.families")
+    for key in ("parts", "tiles"):
+        if config[key]["kinds"][0] != "whole":
+            raise InputError(f"{key}.kinds must begin with whole: part 0 of every picture is the picture itself")
+    for kind in config["parts"]["kinds"]:
+        if kind not in config["ensembling"]["penalties"]:
             raise InputError(
-                f"descriptors.kind is embedding, but {name} is not trained and so has no projector: use feature"
+                f"ensembling.penalties has no penalty for parts of the kind {kind}, which parts.kinds names"
             )
     images = config["images"]
     missing = [role for role in ("training", "references", "queries") if not images[role]]
     if missing and not uses_sample(config):
         raise InputError(f"images.{missing[0]} is not set: name all of training, references and queries, or none")
+    results = Path(config["results"]).resolve()
+    for role in ("training", "references", "queries", "backgrounds"):
+        source = Path(os.path.expandvars(images[role])).resolve() if images[role] else None
+        if source and source.is_dir() and results.is_relative_to(source):
+            raise InputError(
+                f"results ({results}) lies in the folder of images.{role}: its own pictures would be found"
+            )
     if uses_sample(config) and (images["backgrounds"] or images["ground_truth"]):
         raise InputError("images.backgrounds and images.ground_truth go with pictures of your own, not with the sample")
 

@@ -65,7 +65,6 @@ class DescriptorSettings:
     gem: Literal["published", "learned"]
     precision: str
     batch: int
-    workers: int
 
 
 class _Pictures(Dataset):
@@ -92,10 +91,12 @@ def describe(
     scales: list[int],
     settings: DescriptorSettings,
     threads: int,
+    workers: int = 0,
 ) -> dict[tuple[str, int], np.ndarray]:
     """Raw descriptors of all parts of `pictures` (manifest rows), in the order of pictures and part numbers.
 
-    Every picture is decoded once. Returns {(model, scale): float32 [parts, d]}.
+    Every picture is decoded once, by `workers` processes (0: by this one). Returns {(model, scale): float32
+    [parts, d]}; d is there even where there are no parts.
     """
     device = pick_device()
     keep_freed_memory()
@@ -104,7 +105,7 @@ def describe(
     variants = sorted(
         {(m.preprocessing, s) for m in models for s in scales}, key=lambda v: (v[1], v[0].grey, v[0].blur)
     )
-    loader = DataLoader(_Pictures(pictures, parts, variants), batch_size=None, num_workers=settings.workers)
+    loader = DataLoader(_Pictures(pictures, parts, variants), batch_size=None, num_workers=workers)
     out: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
     forwards = len(parts) * len(scales) * len(models)
     with runtime.Throughput("forward passes", threads, total=forwards) as meter:
@@ -114,7 +115,8 @@ def describe(
                     if model.preprocessing == preprocessing:
                         out[model.name, scale].append(_forward(model.network, pixels, settings, device))
                         meter.add(len(pixels))
-    return {key: np.concatenate(blocks) for key, blocks in out.items()}
+    nothing = {model.name: np.empty((0, model.network.dimensions(settings.kind)), np.float32) for model in models}
+    return {(m.name, s): np.concatenate([nothing[m.name], *out[m.name, s]]) for m in models for s in scales}
 
 
 def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:

@@ -114,17 +114,14 @@ def fit(
     *,
     steps: int,
     checkpoints: Path,
-    checkpoint_every: int,
-    keep: int,
     precision: str,
     threads: int,
-    workers: int,
+    execution: runtime.Execution,
 ) -> None:
     """Train `module` for `steps` steps, going on from the newest checkpoint in the folder `checkpoints`.
 
-    `batches[step]` is the batch of a step. `precision`: auto, fp32, bf16 or fp16 (see `choose_precision`). `workers`:
-    loader processes, 0 to load in this one. The folder is left to the caller, who removes it once the result is
-    written.
+    `batches[step]` is the batch of a step. `precision`: auto, fp32, bf16 or fp16. The folder is
+    left to the caller, who removes it once the result is written.
     """
     module.to(memory_format=torch.channels_last)  # as the batches come: nearly twice as fast on a processor
     resumed = _newest_readable(checkpoints)
@@ -135,8 +132,8 @@ def fit(
         batches,
         batch_size=None,
         sampler=_StepsFrom(start),
-        num_workers=workers,
-        persistent_workers=workers > 0,
+        num_workers=execution.workers,
+        persistent_workers=execution.workers > 0,
     )
     with warnings.catch_warnings(), runtime.Throughput("steps", threads, total=steps - start) as meter:
         warnings.filterwarnings("ignore", message=".*(does not have many workers|num_workers|mid-epoch).*")
@@ -150,7 +147,10 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[_Checkpoints(checkpoints, checkpoint_every, keep), _Progress(meter)],
+            callbacks=[
+                _Checkpoints(checkpoints, execution.checkpoint_every, execution.keep_checkpoints),
+                _Progress(meter),
+            ],
         )
         trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
 

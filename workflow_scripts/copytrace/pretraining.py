@@ -38,9 +38,6 @@ class BarlowTwinsSettings:
     warmup: float
     views: list[dict[str, dict[str, Any]]]
     precision: str
-    checkpoint_every: int
-    keep_checkpoints: int
-    workers: int
 
 
 class TwoViews(Dataset):

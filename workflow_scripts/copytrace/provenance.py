@@ -76,7 +76,11 @@ def _code_of(path: Path) -> str:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
+            node.body = [statement for statement in node.body if not _is_docstring(statement)] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    """A string that stands alone: of a module, a class, a function, or of a dataclass' field above it."""
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,10 @@ def shard_bounds(rows: int, shard: int, shards: int) -> tuple[int, int]:
 
 
 def set_threads(threads: int) -> None:
-    """Hold every library that is, or will be, loaded to `threads` threads.
+    """Hold torch, OpenCV and FAISS, where they are loaded, and processes started from here to `threads` threads.
 
-    Two jobs on two cores that run four threads take twice as long as two that run two.
+    Two jobs on two cores that run four threads take twice as long as two that run two. NumPy's own threads are
+    set by the environment before it is loaded: Snakemake does that for every job.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
@@ -85,6 +87,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@dataclass(frozen=True)
+class Execution:
+    """The section `execution` of the configuration: what changes the way of the work and not its result."""
+
+    workers: int
+    checkpoint_every: int
+    keep_checkpoints: int
 
 
 class Throughput:
@@ -131,8 +142,8 @@ class Throughput:
 
 
 def peak_memory_mb() -> float:
-    """The largest resident size of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    """The largest resident size so far of this process or of one that it started, in MB."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1000
 
 
 def run(main: Callable[[], None]) -> None:

@@ -44,9 +44,6 @@ class TrainingSettings:
     padding: int
     padding_reference_side: int | None
     precision: str
-    checkpoint_every: int
-    keep_checkpoints: int
-    workers: int
 
     @property
     def steps_per_epoch(self) -> int:

@@ -21,17 +21,16 @@ from copytrace.runtime import atomic_output, generator
 
 
 def whole_picture_matches(
-    files: dict[str, Any], scale: int, excluded: set[str], settings: dict[str, Any]
+    model: str, files: dict[str, list[str]], scale: int, excluded: set[str], settings: dict[str, Any]
 ) -> pd.DataFrame:
     """The best pairs of a model, whole copies × whole references: `query_id, reference_id, score`.
 
-    `files`: name of the model, and its descriptor files of `validation`, `references` and `training`.
-    `excluded`: ids of training pictures that are no background (D²LV sheet, E20).
+    `files`: its unit's descriptor files by role, `validation`, `references` and `training`. `excluded`: ids of
+    training pictures that are no background (D²LV sheet, E20).
     """
     rows = {role: descriptor_files.read_rows(files[role]) for role in ("validation", "references", "training")}
     vectors = {
-        role: np.concatenate([descriptor_files.read_vectors(p, files["name"], scale) for p in files[role]])
-        for role in rows
+        role: np.concatenate([descriptor_files.read_vectors(p, model, scale) for p in files[role]]) for role in rows
     }
     background = vectors["training"][~rows["training"].image_id.isin(excluded).to_numpy()]
     queries = vectors["validation"]

@@ -39,6 +39,12 @@ class CopyModel(nn.Module):
         feature = self.pool(self.backbone.features(x))
         return feature, None if self.projector is None else self.projector(feature)
 
+    def dimensions(self, kind: Literal["feature", "embedding"]) -> int:
+        """Length of the descriptor of that kind."""
+        if kind == "feature" or self.projector is None:
+            return self.backbone.feature_dim
+        return self.projector.norm.num_features
+
     @torch.inference_mode()
     def descriptor(
         self,

@@ -62,21 +62,14 @@ def read_weights(path: str | Path) -> tuple[State, dict[str, Any]]:
     return state, header
 
 
-def weights_digest(path: str | Path) -> str:
-    """SHA-256 of a weights file, in hexadecimal."""
-    return file_digest(path)
-
-
-def load_backbone_weights(
-    backbone: Backbone, source: Mapping[str, Any], path: str | Path | None = None
-) -> dict[str, Any]:
+def load_backbone_weights(backbone: Backbone, source: Mapping[str, Any]) -> dict[str, Any]:
     """Fill a backbone in place; returns the header that says where its weights came from.
 
     `source["source"]` is one of
 
     * `none`: a random draw that depends on nothing but `source["seed"]`, a list of numbers and strings;
     * `timm`: the pretrained weights of a `timm:NAME` network, downloaded unless they lie in timm's cache;
-    * `file`: `source["path"]`, or `path` in its stead (safetensors, .npz, or a state dict of torch), read by
+    * `file`: `source["path"]` (safetensors, .npz, or a state dict of torch), read by
       `source["mapping"]`, one of `MAPPINGS`; `source["sha256"]`, if given, must be the file's.
 
     InputError for a wrong or unreadable file, a failed download, and for every name or shape that does not
@@ -91,7 +84,7 @@ def load_backbone_weights(
         case "timm":
             return _load_from_timm(backbone)
         case "file":
-            given = path or source.get("path")
+            given = source.get("path")
             if not given:
                 raise InputError(f"weights of {backbone.name} with source: file need the key path")
             return _load_from_file(backbone, Path(given), source.get("mapping"), source.get("sha256"))

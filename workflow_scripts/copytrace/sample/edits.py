@@ -241,7 +241,7 @@ def crop(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Details
 def _crop(picture: Picture, rng: Rng, low: float, high: float, stretch: float) -> tuple[Picture, Details]:
     h, w = picture.shape[:2]
     share, ratio = rng.uniform(low, high), np.exp(rng.uniform(-stretch, stretch) / 2)
-    height, width = round(h * min(share**0.5 * ratio, 1)), round(w * min(share**0.5 / ratio, 1))
+    height, width = (max(round(side), 1) for side in (h * min(share**0.5 * ratio, 1), w * min(share**0.5 / ratio, 1)))
     top, left = int(rng.integers(h - height + 1)), int(rng.integers(w - width + 1))
     return picture[top : top + height, left : left + width], {"box": [left, top, left + width, top + height]}
 
@@ -315,7 +315,7 @@ def emoji(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Detail
     names = []
     for share in shares:
         path = files[rng.integers(len(files))]
-        size = max(round(share * min(page.size)), 4)
+        size = max(round(share * min(page.size)), 1)
         with Image.open(path) as drawing:
             stamp = drawing.convert("RGBA").resize((size, size), Image.Resampling.BICUBIC)
         place = int(rng.integers(page.width - size + 1)), int(rng.integers(page.height - size + 1))
