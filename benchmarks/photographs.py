@@ -45,13 +45,12 @@ def main() -> None:
     for name, table in (("references", references), ("unrelated", unrelated), ("training", training)):
         manifests.write_table(table.reset_index(drop=True), output / f"{name}.parquet")
     (output / "training.txt").write_text("".join(f"{path}\n" for path in sorted(training.path)))
-    if not (output / "queries").is_dir():
-        edit: list[str | Path] = [sys.executable, REPOSITORY / "workflow_scripts" / "edit_copies.py"]
-        edit += ["--manifest", output / "references.parquet", "--foreign", output / "training.parquet"]
-        edit += ["--copies", str(args.copies), "--without-source", str(args.without_source)]
-        edit += ["--unrelated", output / "unrelated.parquet", "--seed", str(args.seed), "--output", output / "queries"]
-        edit += ["--ground-truth", output / "ground_truth.csv", "--edits", output / "edits.csv", "--threads", "2"]
-        subprocess.run(edit, check=True)
+    edit: list[str | Path] = [sys.executable, REPOSITORY / "workflow_scripts" / "edit_copies.py"]
+    edit += ["--manifest", output / "references.parquet", "--foreign", output / "training.parquet"]
+    edit += ["--copies", str(args.copies), "--without-source", str(args.without_source)]
+    edit += ["--unrelated", output / "unrelated.parquet", "--seed", str(args.seed), "--output", output / "queries"]
+    edit += ["--ground-truth", output / "ground_truth.csv", "--edits", output / "edits.csv", "--threads", "2"]
+    subprocess.run(edit, check=True)
 
     images = {
         "training": str(output / "training.txt"),

@@ -133,6 +133,11 @@ def picture_source_input(role):
     return source if drawn or Path(source).is_file() else []
 
 
+def folder_state(role):
+    """Digest of a user's folder, so that a new picture is noticed. (Params that look at `input` are not compared.)"""
+    return "" if picture_source_input(role) else folders.folder_digest(picture_source(role))
+
+
 def roles():
     given = ["training", "references", "queries"]
     given += ["backgrounds"] if IMAGES["backgrounds"] else []

@@ -108,7 +108,7 @@ rule list_images:
     params:
         code=code_of("list_images.py", "pictures"),
         source=lambda w: picture_source(w.role),
-        folder=lambda w, input: ("" if input else folders.folder_digest(picture_source(w.role))),
+        folder=lambda w: folder_state(w.role),
     shell:
         'python "$SCRIPTS/list_images.py" --source {params.source:q} --role {wildcards.role}'
         " --listing {output.listing} --rejected {output.rejected} > {log} 2>&1"
