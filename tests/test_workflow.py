@@ -130,6 +130,7 @@ def test_how_the_work_is_carried_out_reruns_nothing(finished, tmp_path):
 
 
 OWN = """
+images: {{shards: {{queries: 9}}}}  # more than there are queries
 results: {results}
 families: [pretrained_CC]
 backbones: [tiny]
@@ -148,12 +149,12 @@ def own_pictures(finished, tmp_path_factory):
     """Pictures as people have them: a list file, subfolders, odd names, a broken file; copies are the same files."""
     folder = tmp_path_factory.mktemp("own pictures")
     drawn = finished / "results" / "images" / "drawn"
-    training = sorted((drawn / "training").iterdir())
+    training = sorted((drawn / "training").glob("*.jpg"))
     (folder / "list.txt").write_text("".join(f"{path}\n" for path in training))
     references, queries = folder / "my references", folder / "queries"
     names = ["plain", "with, comma", 'with "quotes"', "sub folder/of its own", "ümlaut$HOME", "sub folder/plain"]
     pairs = []
-    for number, (name, source) in enumerate(zip(names, sorted((drawn / "references").iterdir()))):
+    for number, (name, source) in enumerate(zip(names, sorted((drawn / "references").glob("*.jpg")))):
         for target in (references / f"{name}.jpg", queries / f"q {number}.jpg"):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
@@ -168,7 +169,6 @@ def own_pictures(finished, tmp_path_factory):
         "queries": str(queries),
         "ground_truth": str(folder / "truth.csv"),
     }
-    config["images"]["shards"] |= {"queries": 9}  # more than there are queries
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return folder
 

@@ -29,7 +29,8 @@ def main() -> None:
     start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
     pictures = manifest.iloc[start:stop]
     if args.parts:
-        parts = pd.read_parquet(args.parts, filters=[("image_id", "in", list(pictures.image_id))])
+        named = list(pictures.image_id) or [""]  # a shard may have no rows, and an empty list has no type
+        parts = pd.read_parquet(args.parts, filters=[("image_id", "in", named)])
     else:
         parts = whole_pictures(pictures)
     models = descriptors.load_models(args.models)
