@@ -21,6 +21,10 @@ GOLDEN = [
 rankings = st.lists(st.tuples(st.integers(0, 6).map(lambda n: n / 4), st.booleans()), min_size=1, max_size=40)
 
 
+def metrics_interval(*arguments, level=0.95):
+    return metrics.interval(metrics.bootstrap_values(*arguments), level)
+
+
 def slow_ranking(scores, hits):
     return sorted(zip(scores, hits), key=lambda row: (-row[0], row[1]))
 
@@ -125,7 +129,7 @@ def test_bootstrap_equals_writing_the_drawn_queries_out():
         slow.append(slow_average_precision(predictions["score"].iloc[rows], hits[rows], positives))
     assert values == pytest.approx(slow, abs=1e-12)
     assert len(set(values.round(6))) > 20
-    low, high = metrics.bootstrap_interval(
+    low, high = metrics_interval(
         predictions, truth, names, metrics.weighted_average_precision, 40, generator(1), level=0.9
     )
     assert (low, high) == pytest.approx(tuple(np.quantile(slow, [0.05, 0.95])))
@@ -140,7 +144,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
         predictions = pd.DataFrame({"query_id": names, "reference_id": "r", "score": np.arange(80)})
         predictions = predictions[found]
         truth = pd.DataFrame({"query_id": names, "reference_id": "r"})
-        low, high = metrics.bootstrap_interval(predictions, truth, names, metrics.weighted_average_precision, 200, rng)
+        low, high = metrics_interval(predictions, truth, names, metrics.weighted_average_precision, 200, rng)
         covered += low <= 0.7 <= high
     assert 50 <= covered <= 60
 

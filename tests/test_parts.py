@@ -95,7 +95,6 @@ def test_boxes_lie_inside_and_hold_a_pixel(width, height):
         assert (table.x0 >= 0).all() and (table.y0 >= 0).all()
         assert (table.x0 < table.x1).all() and (table.y0 < table.y1).all()
         assert (table.x1 <= width).all() and (table.y1 <= height).all()
-        assert (parts.shorter_side(table) == [min(r.x1 - r.x0, r.y1 - r.y0) for r in table.itertuples()]).all()
 
 
 @settings(max_examples=30)

@@ -187,19 +187,6 @@ def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, f
     return float(low), float(high)
 
 
-def bootstrap_interval(
-    predictions: pd.DataFrame,
-    truth: pd.DataFrame,
-    queries: Sequence[str],
-    metric: WeightedMetric,
-    samples: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """(low, high): percentile bootstrap interval over queries of `metric`; see `bootstrap_values`."""
-    return interval(bootstrap_values(predictions, truth, queries, metric, samples, rng), level)
-
-
 def _check_positives(hits: NDArray[np.bool_], positives: int) -> None:
     if positives <= 0 or hits.sum() > positives:
         raise ValueError(f"{hits.sum()} predictions are right, yet there are {positives} true pairs")

@@ -253,12 +253,3 @@ def part_corners_in_picture(row: PartRow) -> np.ndarray:
     if row.rotation % 180 == 90:
         width, height = height, width
     return points_in_picture(np.array([(0, 0), (width, 0), (width, height), (0, height)]), row)
-
-
-def shorter_side(rows: pd.DataFrame) -> pd.Series:
-    """Shorter side of each part's box in pixels of the original picture.
-
-    The families' size threshold looks at it (D²LV, section 6.4 of the fact sheet): one frame for all kinds.
-    """
-    width = rows["x1"] - rows["x0"]
-    return width.clip(upper=rows["y1"] - rows["y0"])

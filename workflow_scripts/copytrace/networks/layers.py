@@ -11,20 +11,14 @@ PUBLISHED_GEM_EXPONENT = 3.0
 class GeM(nn.Module):
     """Generalised-mean pooling, (mean of x^p)^(1/p): [n, c, h, w] → float32 [n, c] (D²LV sheet, 4.1).
 
-    One exponent for all channels, learned from `p` on unless `learnable` is false. Values are clamped at
+    One exponent for all channels, learned from `p` on. Values are clamped at
     `eps`, so the map should be the output of a ReLU. p = 1 is the mean, p → ∞ the maximum.
     """
 
-    p: torch.Tensor
-
-    def __init__(self, p: float = PUBLISHED_GEM_EXPONENT, eps: float = 1e-6, learnable: bool = True):
+    def __init__(self, p: float = PUBLISHED_GEM_EXPONENT, eps: float = 1e-6):
         super().__init__()
         self.eps = eps
-        exponent = torch.tensor([float(p)])
-        if learnable:
-            self.p = nn.Parameter(exponent)
-        else:
-            self.register_buffer("p", exponent)
+        self.p = nn.Parameter(torch.tensor([float(p)]))
 
     def forward(self, x: torch.Tensor, p: float | None = None) -> torch.Tensor:
         """Pool `x`; a given `p` > 0 takes the place of the layer's own exponent."""
