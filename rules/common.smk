@@ -217,9 +217,8 @@ def family_of(unit):
 
 def trained_faces(families):
     """The faces of the training pictures, where trained classes to leave out of the background depend on them."""
-    excluding = config["matching"]["exclude_trained"]
-    faces = [f for f in families if excluding and steps_of(f) and config["family_table"][f]["faces"]]
-    return needs_faces(faces[0]) if faces else []
+    trained = [f for f in families if steps_of(f)] if config["matching"]["exclude_trained"] else []
+    return next(filter(None, map(needs_faces, trained)), [])
 
 
 def exclude_trained(families):

@@ -73,7 +73,7 @@ rule combine_families:
         code=code_of("combine_families.py", "tables"),
         ensembling=section("ensembling"),
         sides=minimum_sides(FAMILIES),
-        tiles=lambda w, input: (f"--tile-votes {' '.join(input.tiles)}" if input.tiles else ""),
+        tiles=lambda w, input: flag("--tile-votes", input.tiles),
         faces=lambda w, input: flag("--faces", input.faces),
     shell:
         'python "$SCRIPTS/combine_families.py" --voted {input.voted} {params.tiles} --parts {input.parts} {params.faces}'

@@ -31,20 +31,19 @@ def changed(before, after):
     return {name for name in before if before[name] != after[name]}
 
 
-def test_an_edited_module_changes_only_the_scripts_that_import_it(scripts):
+@pytest.mark.parametrize(
+    "module, importers",
+    [
+        ("losses", {"train_model.py", "pretrain_barlow_twins.py"}),
+        ("search", {"match_parts.py", "measure_training_gain.py"}),  # through `matching`
+    ],
+)
+def test_an_edited_module_changes_only_the_scripts_that_import_it(scripts, module, importers):
     folder, digests = scripts
     before = digests()
-    with (folder / "copytrace" / "losses.py").open("a") as module:
-        module.write("\nADDED = 1\n")
-    assert changed(before, digests()) == {"train_model.py", "pretrain_barlow_twins.py"}
-
-
-def test_imports_through_other_modules_count(scripts):
-    folder, digests = scripts
-    before = digests()
-    with (folder / "copytrace" / "search.py").open("a") as module:
-        module.write("\nADDED = 1\n")
-    assert changed(before, digests()) == {"match_parts.py", "measure_training_gain.py"}
+    with (folder / "copytrace" / f"{module}.py").open("a") as file:
+        file.write("\nADDED = 1\n")
+    assert changed(before, digests()) == importers
 
 
 def test_comments_docstrings_and_layout_change_nothing(scripts):
