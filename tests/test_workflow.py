@@ -80,6 +80,28 @@ def test_a_second_run_does_nothing(finished):
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+def test_a_face_family_has_classes_that_the_base_has_not(finished):
+    classes = {}
+    for family in ("baseline_CC", "face_BW"):
+        tables = (finished / "results" / "synthesis" / family).glob("*.parquet")
+        classes[family] = set(pd.concat(map(pd.read_parquet, tables)).class_id)
+    assert len(classes["baseline_CC"]) == 10  # every fourth of 40 training pictures
+    assert classes["face_BW"] > classes["baseline_CC"]
+
+
+def test_made_again_the_matches_have_the_same_bytes(finished, tmp_path):
+    """From one trained model on: its training, descriptors, pairs, votes and the final list."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake", tmp_path / ".snakemake", ignore=shutil.ignore_patterns("locks"))
+    matches = tmp_path / "results" / "matching.csv"
+    before = matches.read_bytes()
+    again = ("--forcerun", "results/models/face_BW.tiny.safetensors")
+    run = snakemake(tmp_path, *again, "--cores", "2", "results/matching.csv")
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert "rule train_model" in run.stdout + run.stderr
+    assert matches.read_bytes() == before
+
+
 def test_summary_and_graphs(finished):
     summary = snakemake(finished, "--summary")
     assert summary.returncode == 0
