@@ -3,7 +3,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -290,7 +289,18 @@ def test_a_jpeg_without_height(load):
         load(bytes(data))
 
 
-def test_a_real_bomb_is_not_decoded(load):
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """Every way from bytes to pixels fails with a text that no test expects."""
+
+    def refuse(*_, **__):
+        raise AssertionError("this picture was decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    monkeypatch.setattr(imaging.simplejpeg, "decode_jpeg", refuse)
+
+
+def test_a_real_bomb_is_not_decoded(load, no_decoding):
     squeezer, pieces = zlib.compressobj(9), []
     for _ in range(200):  # 200 million black pixels in 200 kB
         pieces.append(squeezer.compress(bytes(1_000_100)))
@@ -298,10 +308,8 @@ def test_a_real_bomb_is_not_decoded(load):
     header = struct.pack(">IIBBBBB", 10_000, 20_002, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     assert len(bomb) < 300_000
-    started = time.monotonic()
     with pytest.raises(UnreadableImage, match="the limit is"):
         load(bomb)
-    assert time.monotonic() - started < 1
 
 
 def test_the_limit_of_pixels_is_a_parameter(load):
@@ -325,14 +333,12 @@ def test_a_huge_file_is_not_read(tmp_path):
         load_image(path)
 
 
-def test_a_jpeg_of_thousands_of_scans_is_not_decoded(load):
+def test_a_jpeg_of_thousands_of_scans_is_not_decoded(load, no_decoding):
     data = SMALL_FILES["progressive"]
     start = data.rindex(b"\xff\xda")  # repeat the last, short scan
     scan = data[start:-2]
-    started = time.monotonic()
     with pytest.raises(UnreadableImage, match="more than 100 scans"):
         load(data[:-2] + scan * 5000 + data[-2:])
-    assert time.monotonic() - started < 1
 
 
 def test_things_that_are_no_files(tmp_path):
@@ -341,14 +347,12 @@ def test_things_that_are_no_files(tmp_path):
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
     (tmp_path / "nowhere.jpg").symlink_to("missing.jpg")
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
-    started = time.monotonic()
     for name in ("folder.jpg", "pipe.jpg", "device.jpg"):
         with pytest.raises(UnreadableImage, match="not a file"):
             load_image(tmp_path / name)
     for name in ("circle.jpg", "nowhere.jpg", "missing.jpg", "null\0.jpg", "x" * 300 + ".jpg"):
         with pytest.raises(UnreadableImage):
             load_image(tmp_path / name)
-    assert time.monotonic() - started < 1
 
 
 def test_files_of_somebody_else(tmp_path):
