@@ -8,7 +8,7 @@ CORES ?= all
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test lint
+.PHONY: demo install install-dev test lint docs
 
 demo: install
 	snakemake --cores $(CORES) --quiet rules
@@ -39,3 +39,7 @@ lint: install-dev
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
+
+# The page is checked by a test: run this after a change of config.yaml, of its schema or of an overlay.
+docs: install
+	python docs/write_configuration.py

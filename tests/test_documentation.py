@@ -1,0 +1,133 @@
+"""The documentation says what is there: each key, operation and network, links and commands."""
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from copytrace.networks.registry import TIMM_PREFIX, backbone_names
+from copytrace.networks.weights import MAPPINGS
+from copytrace.synthesis.chain import build_chain
+from copytrace.synthesis.operations import OPERATIONS, Faithful
+
+REPOSITORY = Path(__file__).parent.parent
+SCHEMA = yaml.safe_load((REPOSITORY / "schemas" / "config.schema.yaml").read_text())
+CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+# Rows that a user names may lack these; everything else has a value in config.yaml.
+OPTIONAL = {
+    "synthesis.chain.steps.NAME.operation",
+    "family_table.NAME.steps_factor",
+    "family_table.NAME.chain.insert",
+    "family_table.NAME.chain.remove",
+    "family_table.NAME.chain.set",
+    "family_table.NAME.chain.published_grey",
+    "backbone_table.NAME.weights.path",
+    "backbone_table.NAME.weights.mapping",
+    "backbone_table.NAME.weights.sha256",
+}
+
+
+def resolved(schema: dict) -> dict:
+    name = schema.get("$ref", "").removeprefix("#/$defs/")
+    return SCHEMA["$defs"].get(name, {}) | schema
+
+
+def keys(schema: dict = SCHEMA, path: str = "") -> Iterator[tuple[str, dict, bool]]:
+    """Dotted name, schema and whether it is required, of each key; NAME is a key that a user names."""
+    for key, raw in schema.get("properties", {}).items():
+        child = resolved(raw)
+        yield f"{path}{key}", child, key in schema.get("required", ())
+        yield from keys(child, f"{path}{key}.")
+    rows = schema.get("additionalProperties")
+    if rows and "properties" in rows:
+        yield f"{path}NAME", rows, True
+        yield from keys(rows, f"{path}NAME.")
+
+
+def test_the_page_of_the_configuration_is_up_to_date(tmp_path):
+    script = REPOSITORY / "docs" / "write_configuration.py"
+    subprocess.run([sys.executable, script, "--output", tmp_path / "page.md"], check=True)
+    written, there = tmp_path / "page.md", REPOSITORY / "docs" / "configuration.md"
+    assert written.read_text() == there.read_text(), "docs/configuration.md is out of date: run `make docs`"
+
+
+def test_every_key_has_a_description():
+    assert [path for path, schema, _ in keys() if not path.endswith("NAME") and not schema.get("description")] == []
+
+
+def test_every_key_is_required_or_meant_to_be_optional():
+    """With a valid config.yaml, so each other key has a default there."""
+    assert {path for path, _, required in keys() if not required} == OPTIONAL
+
+
+def test_only_steps_admit_keys_that_the_schema_does_not_name():
+    """With a valid config.yaml, so each key there is described. A step's other keys are its operation's parameters."""
+    closed = {path for path, schema, _ in keys() if schema.get("additionalProperties") is False}
+    assert {path for path, schema, _ in keys() if "properties" in schema} - closed == {"synthesis.chain.steps.NAME"}
+
+
+def test_single_values_are_explained_all_or_none():
+    schemas = [resolved(schema.get("items", schema)) for _, schema, _ in keys()]
+    explained = [schema for schema in schemas if "enum" in schema and "meanings" in schema]
+    assert explained
+    assert all(list(schema["meanings"]) == schema["enum"] for schema in explained)
+
+
+def test_every_operation_is_documented_with_its_parameters():
+    documented = {name: list(entry["properties"]) for name, entry in SCHEMA["$defs"]["operations"].items()}
+    assert documented == {
+        name: [p.name for p in inspect.signature(operation).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for name, operation in OPERATIONS.items()
+    }
+    for entry in SCHEMA["$defs"]["operations"].values():
+        assert entry["description"]
+        assert all(resolved(parameter)["description"] for parameter in entry["properties"].values())
+
+
+@pytest.mark.parametrize("family", CONFIG["family_table"])
+def test_the_chains_keep_to_the_documented_limits(family):
+    row = CONFIG["family_table"][family]
+    steps = build_chain(CONFIG["synthesis"]["chain"], family, row["chain"], row["grey"], Faithful())
+    for view in CONFIG["pretraining"]["barlow_twins"]["views"]:
+        steps += build_chain({"order": list(view), "steps": view}, "view", {}, False, Faithful())
+    for step in steps:
+        reference = {"$ref": f"#/$defs/operations/{step.operation.__name__}", "$defs": SCHEMA["$defs"]}
+        jsonschema.Draft202012Validator(reference).validate(step.parameters)
+
+
+def test_every_network_and_mapping_is_named():
+    row = SCHEMA["properties"]["backbone_table"]["additionalProperties"]["properties"]
+    assert set(row["network"]["meanings"]) == {*backbone_names(), f"{TIMM_PREFIX}NAME"}
+    assert set(row["weights"]["properties"]["mapping"]["enum"]) == set(MAPPINGS)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_makefile_has_the_targets_that_are_named(page):
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)", page.read_text(), re.MULTILINE))
+    assert named <= targets
