@@ -64,8 +64,8 @@ def main() -> None:
         else:
             choices = {args.best: gallery.choose_best(gallery.rank_list(final), args.matches)}
         shown = pd.concat([choice.pairs for choice in choices.values()])
-        of_queries = [("image_id", "in", shown["query_id"].unique().tolist())]
-        of_references = [("image_id", "in", shown["reference_id"].unique().tolist())]
+        of_queries = gallery.among("image_id", shown["query_id"])
+        of_references = gallery.among("image_id", shown["reference_id"])
         parts = pd.read_parquet(args.parts, filters=of_queries)
         faces = pd.read_parquet(args.faces, filters=of_references) if args.faces else None
         tiles = pd.read_parquet(args.tiles, filters=of_references) if args.tiles else None

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -247,15 +249,22 @@ def read_evidence(
     return ensembling.stack(evidence)
 
 
+def among(column: str, ids: pd.Series) -> pc.Expression:
+    """A filter for Parquet files: rows whose `column` is one of `ids`."""
+    return pc.field(column).isin(pa.array(ids.unique(), pa.string()))
+
+
 def _read_rows(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table of pairs that belong to `pairs`; Parquet passes over blocks that hold none."""
-    filters = [(name, "in", pairs[name].unique().tolist()) for name in PAIR]
+    # ids of a table without rows have no type to compare
+    rows = pq.read_metadata(path).num_rows
+    wanted = among("query_id", pairs["query_id"]) & among("reference_id", pairs["reference_id"]) if rows else None
     table = pq.read_table(
-        path, columns=ensembling.COLUMNS, filters=filters, read_dictionary=ensembling.NAMES, use_threads=False
+        path, columns=ensembling.COLUMNS, filters=wanted, read_dictionary=ensembling.NAMES, use_threads=False
     ).to_pandas()
     table[ensembling.NAMES] = table[ensembling.NAMES].astype(str)
-    wanted = pd.MultiIndex.from_frame(table[PAIR]).isin(pd.MultiIndex.from_frame(pairs[PAIR]))
-    return table[wanted].astype(dict.fromkeys(ensembling.NAMES, "category")).reset_index(drop=True)
+    shown = pd.MultiIndex.from_frame(table[PAIR]).isin(pd.MultiIndex.from_frame(pairs[PAIR]))
+    return table[shown].astype(dict.fromkeys(ensembling.NAMES, "category")).reset_index(drop=True)
 
 
 def two_best(rows: pd.DataFrame, rule: ensembling.Rule) -> pd.DataFrame:
@@ -448,8 +457,8 @@ def _short(image_id: str) -> str:
 
 WIDTH = 1200
 MARGIN = 24
-GAP = 16
-PANEL = (276, 190)  # largest width and height of a picture in a row
+GAP = 24
+PANEL = (270, 190)  # largest width and height of a picture in a row
 FRAME = 7  # around a picture, for the outline of a part that reaches its edges
 
 ORANGE, WHITE, BLACK, GREY, LINE = "#ff9f1c", "#ffffff", "#1c1c1c", "#5f6368", "#d0d3d6"
@@ -488,10 +497,9 @@ def _framed(image: NDArray[np.uint8], corners: NDArray[np.float64] | None) -> Im
     scale = min(PANEL[0] / width, PANEL[1] / height)
     # a line of one pixel by thousands keeps four pixels' breadth
     size = max(round(width * scale), 4), max(round(height * scale), 4)
-    # A camera's picture is averaged in blocks first: Pillow would hold it several times more.
-    across, down = max(width // (4 * size[0]), 1), max(height // (4 * size[1]), 1)
-    small = image[: height // down * down, : width // across * across]
-    small = small.reshape(height // down, down, width // across, across, 3).mean((1, 3)).round().astype(np.uint8)
+    # A camera's picture is thinned first, for Pillow holds it once more; the resampling then has 64 pixels or more
+    # for each of the panel's.
+    small = image[:: max(height // (8 * size[1]), 1), :: max(width // (8 * size[0]), 1)]
     panel = Image.new("RGB", (size[0] + 2 * FRAME, size[1] + 2 * FRAME), WHITE)
     panel.paste(Image.fromarray(small).resize(size, Image.Resampling.LANCZOS), (FRAME, FRAME))
     if corners is not None:
