@@ -1,0 +1,633 @@
+"""Matches to look at: which pairs are shown, what evidence each stands on, and one sheet of pictures per kind.
+
+right    true pairs of the list that score at least the threshold, spread evenly over their ranks
+wrong    pairs of the list that are not true, highest score first: the mistakes that cost most
+missed   all other true pairs: half of the sheet for those that are not in the list, spread evenly over the ids,
+         half for those below the threshold, lowest first; either fills what the other leaves
+best     where there is no ground truth: the best pair of each query, highest score first
+
+The threshold is the score at which recall at precision 90 % is read off (`metrics.recall_at_precision`), so the
+share of right pairs among the true ones is that recall. A list that never reaches that precision has no
+threshold: then all its true pairs are right, and missed are those that it lacks.
+
+A pair's score is the mean of two pieces of evidence, or one alone (`ensembling.final_scores`). A piece is what one
+model said at one scale about one part of the query and one of the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from copytrace import ensembling, metrics
+from copytrace.ensembling import Ensembling
+from copytrace.ground_truth import PAIR, positive_pairs
+from copytrace.imaging import UnreadableImage, load_image
+from copytrace.parts import QUERY_LAYOUTS, REFERENCE_LAYOUTS, cut_part, part_corners_in_picture, whole_pictures
+from copytrace.runtime import InputError, atomic_output
+
+PRECISION = 0.9
+EVIDENCE = ["model", "scale", "query_part", "reference_part"]
+PART = ["kind", "rank", "x0", "y0", "x1", "y1", "rotation", "mirrored"]
+NO_TILE = -1
+
+# ------------------------------------------------------------------------------------------ choice of the pairs
+
+
+class Judged(NamedTuple):
+    """A ranked list beside the truth.
+
+    `ranked` is the list in its order, with the columns `rank` (from 1) and `hit`; `truth` the true pairs.
+    """
+
+    ranked: pd.DataFrame
+    truth: pd.DataFrame
+    threshold: float | None
+
+
+class Choice(NamedTuple):
+    """What one sheet shows: the words above it, and its pairs with `verdict` and `remark` (text).
+
+    `pairs` has the columns `query_id, reference_id, score, rank, verdict, remark`; score and rank are NaN for a
+    pair that is not in the list.
+    """
+
+    title: str
+    note: str
+    pairs: pd.DataFrame
+
+
+def rank_list(final: pd.DataFrame) -> pd.DataFrame:
+    """A final list (`query_id, reference_id, score`, best first) with each row's `rank`, from 1."""
+    return final.assign(rank=np.arange(1, len(final) + 1))
+
+
+def judge(final: pd.DataFrame, ground_truth: pd.DataFrame, count: str) -> Judged:
+    """Mark the true pairs of a list and find its threshold.
+
+    Args:
+        final: `query_id, reference_id, score`, best first.
+        ground_truth: `query_id, reference_id`, "" for a query without source.
+        count: `all` or `listed`: whose rows count, as in `ablation.task`. What the list says about queries that
+            do not count is left out.
+
+    Raises:
+        InputError: the ground truth has no true pair.
+    """
+    truth = positive_pairs(ground_truth)
+    if not len(truth):
+        raise InputError("The ground truth names no pair: right, wrong and missed need at least one.")
+    ranked = rank_list(final)
+    if count == "listed":
+        ranked = ranked[ranked["query_id"].isin(ground_truth["query_id"])].reset_index(drop=True)
+    hits = metrics.mark_hits(ranked, truth)
+    _, threshold = metrics.recall_at_precision(ranked["score"], hits, len(truth), PRECISION)
+    return Judged(ranked.assign(hit=hits), truth, threshold)
+
+
+def choose_right(judged: Judged, matches: int) -> Choice:
+    """Right matches, evenly by rank from the highest score to the lowest."""
+    right = _right_pairs(judged)
+    pairs = _spread(right, matches)
+    title = _title(
+        "Right matches",
+        len(pairs),
+        len(right),
+        "spread evenly from the highest score to the lowest",
+        "No match is right.",
+    )
+    share = f"{len(right):,} of {_number(len(judged.truth), 'true pair', 'true pairs')}"
+    if judged.threshold is None:
+        note = f"The list holds {share}; no score reaches a precision of 90 %."
+    else:
+        note = f"{share} {'scores' if len(right) == 1 else 'score'} {_threshold_text(judged.threshold)}."
+    return Choice(title, note, pairs.assign(verdict="right", remark=""))
+
+
+def choose_wrong(judged: Judged, matches: int) -> Choice:
+    """The wrong pairs that score highest, each with what the list says about the query's true reference."""
+    wrong = judged.ranked[~judged.ranked["hit"]]
+    pairs = wrong.iloc[:matches]
+    title = _title("Wrong matches", len(pairs), len(wrong), "the highest scores", "No match is wrong.")
+    if judged.threshold is None:
+        note = "No score reaches a precision of 90 %."
+    else:
+        costly = int((wrong["score"] >= judged.threshold).sum())
+        note = f"{_number(costly, 'wrong pair scores', 'wrong pairs score')} {_threshold_text(judged.threshold)}."
+    remarks = [_true_source(judged, query) for query in pairs["query_id"]]
+    return Choice(title, note, pairs.assign(verdict="wrong", remark=remarks))
+
+
+def choose_missed(judged: Judged, matches: int) -> Choice:
+    """True pairs that are not right: some that the list lacks, then some with the lowest scores."""
+    right = _right_pairs(judged)
+    listed = judged.ranked[judged.ranked["hit"] & ~judged.ranked["rank"].isin(right["rank"])]
+    found = pd.MultiIndex.from_frame(judged.ranked.loc[judged.ranked["hit"], PAIR])
+    absent = judged.truth[~pd.MultiIndex.from_frame(judged.truth[PAIR]).isin(found)].sort_values(PAIR)
+    shown = _spread(absent, max(matches - matches // 2, matches - len(listed)))
+    pairs = pd.concat([shown.reindex(columns=judged.ranked.columns), listed[::-1].iloc[: matches - len(shown)]])
+    total = len(absent) + len(listed)
+    title = _title(
+        "Missed matches", len(pairs), total, "some that the list lacks, then the lowest scores", "No match is missed."
+    )
+    note = f"Of {_number(len(judged.truth), 'true pair', 'true pairs')}, {len(absent):,} "
+    note += f"{'is' if len(absent) == 1 else 'are'} not in the list"
+    if judged.threshold is None:
+        note += "; no score reaches a precision of 90 %, so those in the list count as right."
+    else:
+        note += f" and {len(listed):,} {'scores' if len(listed) == 1 else 'score'} less than {judged.threshold:.3f}, "
+        note += "the threshold of 90 % precision."
+    remarks = [_best_wrong(judged, query) for query in pairs["query_id"]]
+    return Choice(title, note, pairs.assign(verdict="missed", remark=remarks))
+
+
+def choose_best(ranked: pd.DataFrame, matches: int) -> Choice:
+    """The best pair of each query, highest score first; for a list that no ground truth judges."""
+    first = ranked[~ranked["query_id"].duplicated()]
+    pairs = first.iloc[:matches]
+    title = _title(
+        "Best matches",
+        len(pairs),
+        len(first),
+        "the best of each query, highest score first",
+        "The list of matches is empty.",
+    )
+    note = "There is no ground truth: whether a match is right is for you to see."
+    return Choice(title, note, pairs.assign(verdict="match", remark=""))
+
+
+def _right_pairs(judged: Judged) -> pd.DataFrame:
+    least = -np.inf if judged.threshold is None else judged.threshold
+    return judged.ranked[judged.ranked["hit"] & (judged.ranked["score"] >= least)]
+
+
+def _spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """`count` of the rows at even distances, the first and the last among them."""
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+
+
+def _true_source(judged: Judged, query: str) -> str:
+    sources = judged.truth.loc[judged.truth["query_id"] == query, "reference_id"]
+    if not len(sources):
+        return "This query has no source among the references."
+    rows = judged.ranked[judged.ranked["hit"] & (judged.ranked["query_id"] == query)]
+    if not len(rows):
+        return f"Its true source {_short(sources.iloc[0])} is not in the list."
+    best = rows.iloc[0]
+    return f"Its true source {_short(best.reference_id)} has rank {best['rank']:,} with {best.score:.3f}."
+
+
+def _best_wrong(judged: Judged, query: str) -> str:
+    rows = judged.ranked[~judged.ranked["hit"] & (judged.ranked["query_id"] == query)]
+    if not len(rows):
+        return "The list has no wrong candidate for this query."
+    best = rows.iloc[0]
+    return f"Its best wrong candidate is {_short(best.reference_id)}, rank {best['rank']:,} with {best.score:.3f}."
+
+
+def _title(kind: str, shown: int, total: int, order: str, none: str) -> str:
+    if not total:
+        return none
+    return f"{kind}: {shown:,} of {total:,}" + (f", {order}" if shown < total else "")
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _threshold_text(threshold: float) -> str:
+    return f"at least {threshold:.3f}, the threshold of 90 % precision"
+
+
+# ------------------------------------------------------------------------------------------ evidence of the pairs
+
+
+def read_evidence(
+    pairs: pd.DataFrame,
+    voted: Sequence[Path],
+    tile_votes: Sequence[Path],
+    parts: pd.DataFrame,
+    faces: pd.DataFrame | None,
+    sides: Mapping[str, float],
+    settings: Ensembling,
+) -> pd.DataFrame:
+    """All evidence of some pairs, filtered and penalised as the final list's was; nothing else is read.
+
+    Args:
+        pairs: `query_id, reference_id`.
+        voted: voted pairs of the families.
+        tile_votes: voted pairs of whole queries and reference tiles.
+        parts: parts of the queries, at least of those of `pairs`.
+        faces: faces of the references, if known.
+        sides: minimum part side per family.
+        settings: the ensembling's settings.
+
+    Returns:
+        A table of pairs with two columns more: `similarity`, the score before its penalty, and `tile`, the number of
+        the reference's part in the table of tiles, or −1 for a whole reference.
+    """
+    evidence = []
+    for path in voted:
+        rows = _read_rows(path, pairs)
+        rows = rows.assign(similarity=rows["score"], tile=np.int16(NO_TILE))
+        evidence.append(ensembling.collect_evidence(rows, parts, sides, settings))
+    if tile_votes:
+        rows = ensembling.stack([_read_rows(path, pairs) for path in tile_votes])
+        rows = rows.assign(similarity=rows["score"], tile=rows["reference_part"])
+        evidence.append(ensembling.collect_tile_evidence(rows, faces, settings))
+    return ensembling.stack(evidence)
+
+
+def among(column: str, ids: pd.Series) -> pc.Expression:
+    """A filter for Parquet files: rows whose `column` is one of `ids`."""
+    return pc.field(column).isin(pa.array(ids.unique(), pa.string()))
+
+
+def _read_rows(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of pairs that belong to `pairs`; Parquet passes over blocks that hold none."""
+    # ids of a table without rows have no type to compare
+    rows = pq.read_metadata(path).num_rows
+    wanted = among("query_id", pairs["query_id"]) & among("reference_id", pairs["reference_id"]) if rows else None
+    table = pq.read_table(
+        path, columns=ensembling.COLUMNS, filters=wanted, read_dictionary=ensembling.NAMES, use_threads=False
+    ).to_pandas()
+    table[ensembling.NAMES] = table[ensembling.NAMES].astype(str)
+    shown = pd.MultiIndex.from_frame(table[PAIR]).isin(pd.MultiIndex.from_frame(pairs[PAIR]))
+    return table[shown].astype(dict.fromkeys(ensembling.NAMES, "category")).reset_index(drop=True)
+
+
+def two_best(rows: pd.DataFrame, rule: ensembling.Rule) -> pd.DataFrame:
+    """The one or two rows of a pair's evidence whose mean is its final score, the better first.
+
+    Of rows that would do equally well it takes the first by model, scale and parts.
+
+    Args:
+        rows: all evidence of one pair, from `read_evidence`; one row or more.
+        rule: as in `ensembling.final_scores`.
+    """
+    rows = rows.astype({"model": str}).sort_values(["score", *EVIDENCE], ascending=[False, True, True, True, True])
+    best = rows.iloc[0]
+    if rule == "different_evidence":
+        others = rows[np.logical_or.reduce([rows[name] != best[name] for name in EVIDENCE])]
+    else:
+        rows = rows.assign(value=np.rint(rows["score"] * 1e6))
+        once = rows[~rows.duplicated(["query_part", "reference_part", "value"])]
+        others = once[~once.duplicated("value", keep=False) & (once["value"] < once["value"].iloc[0])]
+    return pd.concat([rows.iloc[:1], others.iloc[:1]])
+
+
+def check_scores(pairs: pd.DataFrame, evidence: pd.DataFrame, rule: ensembling.Rule) -> pd.DataFrame:
+    """The pairs with what their evidence amounts to as `recomputed` (NaN: no evidence).
+
+    Raises:
+        InputError: a score of the list is not what its evidence amounts to.
+    """
+    scored = ensembling.final_scores(evidence, rule).rename(columns={"score": "recomputed"})
+    scored[PAIR] = scored[PAIR].astype(str)
+    checked = pairs.merge(scored, how="left", on=PAIR)
+    # NaN must count as different for a pair that is in the list
+    wrong = checked["score"].notna() & ~((checked["score"] - checked["recomputed"]).abs() <= 1e-5)
+    if wrong.any():
+        row = checked[wrong].iloc[0]
+        raise InputError(
+            f"The list gives {row.query_id} and {row.reference_id} the score {row.score:.6f}, their evidence amounts "
+            f"to {row.recomputed:.6f}: list and voted pairs are of different runs; let the workflow make both again."
+        )
+    return checked
+
+
+class View(NamedTuple):
+    """A picture to show and its part: a row with the columns `PART`, or None where no part matched."""
+
+    path: str
+    part: Any
+
+
+class Match(NamedTuple):
+    """One row of a sheet: its words, the captions of its four pictures, and what they show.
+
+    A view is None where the picture is not among the readable ones.
+    """
+
+    verdict: str
+    lines: list[str]
+    captions: list[str]
+    query: View | None
+    reference: View | None
+
+
+class Pictures(NamedTuple):
+    """Where pictures and parts are: `paths` by id, `parts` by (id, number) as rows with the columns `PART`."""
+
+    paths: dict[str, str]
+    parts: dict[tuple[str, int], Any]
+
+    def view(self, image_id: str, part: int) -> View:
+        """A picture with one of its parts; InputError if they are unknown."""
+        if image_id not in self.paths or (image_id, part) not in self.parts:
+            raise InputError(
+                f"There is no part {part} of picture {image_id}; pairs and parts are of different runs: let the "
+                "workflow make both again."
+            )
+        return View(self.paths[image_id], self.parts[image_id, part])
+
+    def picture(self, image_id: str) -> View | None:
+        """A picture without a part; None if it is not among the readable ones."""
+        return View(self.paths[image_id], None) if image_id in self.paths else None
+
+
+def pictures(manifest: pd.DataFrame, parts: pd.DataFrame) -> Pictures:
+    """Lookups from a manifest (`image_id, path`) and a parts table."""
+    keys = zip(parts["image_id"], parts["part"])
+    return Pictures(
+        dict(zip(manifest["image_id"], manifest["path"])),
+        dict(zip(keys, parts[PART].itertuples(index=False, name="Part"))),
+    )
+
+
+def whole_and_tiles(manifest: pd.DataFrame, tiles: pd.DataFrame | None) -> pd.DataFrame:
+    """Parts of references: the whole picture under the number −1, and the tiles under their own numbers."""
+    whole = whole_pictures(manifest).assign(part=np.int16(NO_TILE))
+    return whole if tiles is None else pd.concat([whole, tiles], ignore_index=True)
+
+
+def describe_matches(
+    pairs: pd.DataFrame,
+    evidence: pd.DataFrame,
+    queries: Pictures,
+    references: Pictures,
+    listed: pd.DataFrame,
+    settings: Ensembling,
+) -> list[Match]:
+    """Everything a sheet says about its pairs.
+
+    Args:
+        pairs: a choice's pairs with the column `recomputed`.
+        evidence: see `read_evidence`.
+        queries: the queries, with their parts.
+        references: the references, with whole pictures and tiles.
+        listed: the final list, best first.
+        settings: the ensembling's settings.
+    """
+    return [_describe(pair, evidence, queries, references, listed, settings) for pair in pairs.itertuples(index=False)]
+
+
+def _describe(
+    pair: Any,
+    evidence: pd.DataFrame,
+    queries: Pictures,
+    references: Pictures,
+    listed: pd.DataFrame,
+    settings: Ensembling,
+) -> Match:
+    """One row of a sheet."""
+    own = evidence[(evidence["query_id"] == pair.query_id) & (evidence["reference_id"] == pair.reference_id)]
+    lines = _standing(pair, listed)
+    query: View | None
+    reference: View | None
+    if len(own):
+        pieces = []
+        best: list[Any] = list(two_best(own, settings.final_score).itertuples(index=False))
+        for row in best:
+            part = row.query_part if row.tile == NO_TILE else 0
+            pieces.append((queries.view(pair.query_id, part), references.view(pair.reference_id, row.tile)))
+        lines += [_piece_line(name, row, *views) for name, row, views in zip(("Best", "Second"), best, pieces)]
+        query, reference = pieces[0]
+        middle = [f"query part: {_part_text(query, QUERY_LAYOUTS)}"]
+        middle += [f"reference part: {_part_text(reference, REFERENCE_LAYOUTS)}"]
+    else:
+        query, reference = queries.picture(pair.query_id), references.picture(pair.reference_id)
+        middle = ["", ""]
+    lines += [pair.remark] if pair.remark else []
+    captions = [f"query {_printable(pair.query_id)}", *middle, f"reference {_printable(pair.reference_id)}"]
+    return Match(pair.verdict, lines, captions, query, reference)
+
+
+def _standing(pair: Any, listed: pd.DataFrame) -> list[str]:
+    """The pair's score and place in the list, or that it has none and why."""
+    if not np.isnan(pair.score):
+        return [f"score {pair.score:.3f}, rank {int(pair.rank):,} of {len(listed):,}"]
+    if np.isnan(pair.recomputed):
+        reason = "No evidence: not enough models agree on any of its parts, or a filter took them out."
+        return ["not in the list", reason]
+    return ["not in the list", f"It scores {pair.recomputed:.3f}, less than the pairs that the list keeps."]
+
+
+def _piece_line(name: str, row: Any, query: View, reference: View) -> str:
+    penalty = row.similarity - row.score
+    of = f" (similarity {row.similarity:.3f}, penalty {penalty:.3f})" if penalty > 1e-6 else ""
+    parts = f"{_part_text(query, QUERY_LAYOUTS)} × {_part_text(reference, REFERENCE_LAYOUTS)}"
+    return f"{name} evidence {row.score:.3f}{of}: {row.model} at {row.scale} px, {parts}"
+
+
+def _part_text(view: View, layouts: Mapping[str, Sequence[object]]) -> str:
+    """A part in words: its kind, and by how much it is turned or which of its kind it is."""
+    part = view.part
+    if part.kind == "whole":
+        return "whole picture"
+    text = part.kind.replace("_", " ")
+    if part.rotation:
+        return f"{text} by {part.rotation}°"
+    return text if len(layouts.get(part.kind, ())) == 1 else f"{text} {part.rank + 1}"
+
+
+def _printable(text: str) -> str:
+    """Text on one line: what has no shape of its own, such as a newline, as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _short(image_id: str) -> str:
+    """An id inside a sentence."""
+    text = _printable(image_id)
+    return text if len(text) <= 40 else f"{text[:19]}…{text[-20:]}"
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+WIDTH = 1200
+MARGIN = 24
+GAP = 24
+PANEL = (270, 190)  # largest width and height of a picture in a row
+FRAME = 7  # around a picture, for the outline of a part that reaches its edges
+
+ORANGE, WHITE, BLACK, GREY, LINE = "#ff9f1c", "#ffffff", "#1c1c1c", "#5f6368", "#d0d3d6"
+VERDICT_COLOURS = {"right": "#117a65", "wrong": "#943126", "missed": "#9a6400", "match": "#1b4f72"}
+
+
+def draw_panels(views: Iterable[View | None]) -> dict[View, tuple[Image.Image, Image.Image | None]]:
+    """For each view its picture with the part outlined and, if there is one, the part as it was compared.
+
+    A picture is decoded once, however many of its parts are shown, and one picture is held at a time.
+
+    Raises:
+        InputError: a picture can no longer be read.
+    """
+    panels: dict[View, tuple[Image.Image, Image.Image | None]] = {}
+    wanted = sorted({view for view in views if view is not None}, key=lambda view: (view.path, repr(view.part)))
+    for path, group in groupby(wanted, key=lambda view: view.path):
+        try:
+            image = load_image(path)
+        except UnreadableImage as problem:
+            raise InputError(f"{path} could be read when it was listed and no longer can: {problem}.") from None
+        for view in group:
+            if view.part is None:
+                panels[view] = _framed(image, None), None
+            else:
+                cut = cut_part(image, view.part)
+                whole = np.array([(0, 0), (cut.shape[1], 0), cut.shape[1::-1], (0, cut.shape[0])], np.float64)
+                outline = part_corners_in_picture(view.part)
+                panels[view] = _framed(image, outline), _framed(cut, whole)
+    return panels
+
+
+def _framed(image: NDArray[np.uint8], corners: NDArray[np.float64] | None) -> Image.Image:
+    """A picture at panel size with an outline (corners [4, 2] in its pixels) and room for it at the edges."""
+    height, width = image.shape[:2]
+    scale = min(PANEL[0] / width, PANEL[1] / height)
+    # a line of one pixel by thousands keeps four pixels' breadth
+    size = max(round(width * scale), 4), max(round(height * scale), 4)
+    # A camera's picture is thinned first, for Pillow holds it once more; the resampling then has 64 pixels or more
+    # for each of the panel's.
+    small = image[:: max(height // (8 * size[1]), 1), :: max(width // (8 * size[0]), 1)]
+    panel = Image.new("RGB", (size[0] + 2 * FRAME, size[1] + 2 * FRAME), WHITE)
+    panel.paste(Image.fromarray(small).resize(size, Image.Resampling.LANCZOS), (FRAME, FRAME))
+    if corners is not None:
+        _outline(panel, corners * (size[0] / width, size[1] / height) + FRAME)
+    return panel
+
+
+def _outline(panel: Image.Image, corners: NDArray[np.float64]) -> None:
+    """Draw a part's outline: white in black, its upper edge orange, a square at that edge's left end.
+
+    Seen on any ground, and it tells all eight turns and mirrorings apart.
+    """
+    draw = ImageDraw.Draw(panel)
+    left, top = corners.min(axis=0).round()
+    right, bottom = corners.max(axis=0).round()
+    for outer, width, colour in ((2, 5, BLACK), (1, 3, WHITE)):
+        draw.rectangle((left - outer, top - outer, right + outer, bottom + outer), outline=colour, width=width)
+    start, end = corners[:2].round()
+    for half, colour in ((3, BLACK), (2, ORANGE)):
+        draw.rectangle((*(np.minimum(start, end) - half), *(np.maximum(start, end) + half)), fill=colour)
+    for half, colour in ((6, BLACK), (5, ORANGE)):
+        draw.rectangle((*(start - half), *(start + half)), fill=colour)
+
+
+def draw_sheet(
+    choice: Choice, matches: Sequence[Match], panels: Mapping[View, tuple[Image.Image, Image.Image | None]], path: Path
+) -> None:
+    """Write one kind's sheet as PNG, 1200 pixels wide; equal sheets are equal bytes.
+
+    Args:
+        choice: for the words above the rows.
+        matches: the rows, from `describe_matches`; without any, the sheet is one sentence.
+        panels: from `draw_panels`, at least of the views of `matches`.
+        path: where to write.
+    """
+    if matches:
+        legend = (
+            "Each row: the query with its matching part outlined, that part as it was compared, the reference's part "
+            "as it was compared, the reference with its part outlined. Orange is the part's upper edge, the square its "
+            "left end: they show how a part was turned or mirrored. A score is the mean of its pieces of evidence."
+        )
+        blocks = [_headline(choice.title, f"{choice.note} {legend}")]
+        blocks += [_row(number, match, panels) for number, match in enumerate(matches, 1)]
+    else:
+        blocks = [_headline(choice.title, choice.note)]
+    sheet = Image.new("RGB", (WIDTH, sum(block.height for block in blocks) + MARGIN), WHITE)
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    with atomic_output(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as Matplotlib brings it: the same on every machine, and it draws a box for what it lacks."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(fonts / name), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _headline(title: str, text: str) -> Image.Image:
+    font = _font(14)
+    lines = _wrapped(text, font, WIDTH - 2 * MARGIN)
+    block = Image.new("RGB", (WIDTH, MARGIN + 34 + 20 * len(lines) + 8), WHITE)
+    draw = ImageDraw.Draw(block)
+    draw.text((MARGIN, MARGIN), title, BLACK, _font(20, bold=True))
+    for number, line in enumerate(lines):
+        draw.text((MARGIN, MARGIN + 34 + 20 * number), line, GREY, font)
+    return block
+
+
+def _row(number: int, match: Match, panels: Mapping[View, tuple[Image.Image, Image.Image | None]]) -> Image.Image:
+    """One match: a line, its words, the captions, the four pictures."""
+    unreadable = _absent("this picture could not be read", PANEL[0]), None
+    query, query_part = panels[match.query] if match.query else unreadable
+    reference, reference_part = panels[match.reference] if match.reference else unreadable
+    if query_part and reference_part:
+        shown = [query, query_part, reference_part, reference]
+        columns = [0, 1, 2, 3]
+    else:
+        shown = [query, _absent("no parts of the two were matched", 2 * PANEL[0] + GAP), reference]
+        columns = [0, 1, 3]
+    head, body, caption = _font(15, bold=True), _font(13), _font(13)
+    words = 16 + 24 + 19 * (len(match.lines) - 1) + 6
+    block = Image.new("RGB", (WIDTH, words + 22 + max(panel.height for panel in shown) + 10), WHITE)
+    draw = ImageDraw.Draw(block)
+    draw.line((MARGIN, 4, WIDTH - MARGIN, 4), LINE, 1)
+    start = f"{number}  {match.verdict}"
+    draw.text((MARGIN, 16), start, VERDICT_COLOURS[match.verdict], head)
+    after = MARGIN + head.getlength(start) + GAP
+    draw.text((after, 16), _fitted(match.lines[0], head, WIDTH - MARGIN - after), BLACK, head)
+    for place, line in enumerate(match.lines[1:]):
+        colour = BLACK if place == 0 else GREY
+        draw.text((MARGIN, 40 + 19 * place), _fitted(line, body, WIDTH - 2 * MARGIN), colour, body)
+    for column, panel in zip(columns, shown):
+        left = MARGIN + column * (PANEL[0] + GAP)
+        draw.text((left, words), _fitted(match.captions[column], caption, PANEL[0]), GREY, caption)
+        block.paste(panel, (left - FRAME, words + 22))
+    return block
+
+
+def _absent(text: str, width: int) -> Image.Image:
+    """In the place of a picture: words that say why there is none."""
+    panel = Image.new("RGB", (width + 2 * FRAME, 60 + 2 * FRAME), WHITE)
+    draw = ImageDraw.Draw(panel)
+    draw.rectangle((FRAME, FRAME, FRAME + width - 1, FRAME + 59), fill="#f1f3f4")
+    draw.text((FRAME + 12, FRAME + 22), text, GREY, _font(13))
+    return panel
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Words in lines of at most `width` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """A text of at most `width` pixels: what is too long loses its middle, for ids differ at their ends."""
+    kept = len(text)
+    short = text
+    while font.getlength(short) > width:
+        kept -= 1
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return short

@@ -1,0 +1,91 @@
+"""Draw the gallery of matches: right, wrong and missed ones, or the best where there is no ground truth."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from copytrace import ensembling, gallery, ground_truth, runtime
+
+
+def main() -> None:
+    """Read the arguments, choose pairs, read their evidence, draw the sheets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--final", type=Path, required=True, help="CSV query_id,reference_id,score")
+    parser.add_argument("--voted", type=Path, nargs="+", required=True, help="voted pairs of the families")
+    parser.add_argument(
+        "--tile-votes",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="voted pairs of whole queries and reference tiles; needs --tiles",
+    )
+    parser.add_argument("--parts", type=Path, required=True, help="parts of the queries")
+    parser.add_argument("--tiles", type=Path, help="tiles of the references")
+    parser.add_argument("--faces", type=Path, help="number of faces in each reference")
+    parser.add_argument("--queries", type=Path, required=True, help="manifest of the queries")
+    parser.add_argument("--references", type=Path, required=True, help="manifest of the references")
+    parser.add_argument("--ground-truth", type=Path, help="CSV query_id,reference_id")
+    parser.add_argument(
+        "--count",
+        choices=["all", "listed"],
+        default="all",
+        help="evaluation.queries: judge all queries, or those that the ground truth names",
+    )
+    parser.add_argument("--ensembling", required=True, help="the section `ensembling` as JSON")
+    parser.add_argument("--family-sides", required=True, help='JSON {"family": minimum part side in pixels}')
+    parser.add_argument("--matches", type=int, default=8, help="rows of a sheet")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--right", type=Path, help="sheet of right matches (PNG)")
+    parser.add_argument("--wrong", type=Path, help="sheet of wrong matches (PNG)")
+    parser.add_argument("--missed", type=Path, help="sheet of missed matches (PNG)")
+    parser.add_argument("--best", type=Path, help="sheet of the best matches, without ground truth (PNG)")
+    args = parser.parse_args()
+    judged_sheets = [args.right, args.wrong, args.missed]
+    if args.ground_truth and (args.best or None in judged_sheets):
+        parser.error("with --ground-truth give --right, --wrong and --missed")
+    if not args.ground_truth and (not args.best or any(judged_sheets)):
+        parser.error("without --ground-truth give --best alone")
+    if args.tile_votes and not args.tiles:
+        parser.error("--tile-votes needs --tiles")
+    runtime.set_threads(args.threads)
+
+    settings = ensembling.Ensembling.from_json(args.ensembling)
+    with runtime.Throughput("matches", args.threads) as done:
+        final = ensembling.read_final(args.final)
+        if args.ground_truth:
+            judged = gallery.judge(final, ground_truth.read(args.ground_truth), args.count)
+            choices = {
+                args.right: gallery.choose_right(judged, args.matches),
+                args.wrong: gallery.choose_wrong(judged, args.matches),
+                args.missed: gallery.choose_missed(judged, args.matches),
+            }
+        else:
+            choices = {args.best: gallery.choose_best(gallery.rank_list(final), args.matches)}
+        shown = pd.concat([choice.pairs for choice in choices.values()])
+        of_queries = gallery.among("image_id", shown["query_id"])
+        of_references = gallery.among("image_id", shown["reference_id"])
+        parts = pd.read_parquet(args.parts, filters=of_queries)
+        faces = pd.read_parquet(args.faces, filters=of_references) if args.faces else None
+        tiles = pd.read_parquet(args.tiles, filters=of_references) if args.tiles else None
+        evidence = gallery.read_evidence(
+            shown, args.voted, args.tile_votes, parts, faces, json.loads(args.family_sides), settings
+        )
+        queries = gallery.pictures(pd.read_parquet(args.queries, filters=of_queries), parts)
+        manifest = pd.read_parquet(args.references, filters=of_references)
+        references = gallery.pictures(manifest, gallery.whole_and_tiles(manifest, tiles))
+        sheets = {}
+        for path, choice in choices.items():
+            pairs = gallery.check_scores(choice.pairs, evidence, settings.final_score)
+            sheets[path] = gallery.describe_matches(pairs, evidence, queries, references, final, settings)
+        views = [view for matches in sheets.values() for match in matches for view in (match.query, match.reference)]
+        panels = gallery.draw_panels(views)
+        for path, choice in choices.items():
+            gallery.draw_sheet(choice, sheets[path], panels, path)
+            done.add(len(sheets[path]))
+            runtime.log.info("%s: %s", choice.title, path)
+
+
+if __name__ == "__main__":
+    runtime.run(main)
