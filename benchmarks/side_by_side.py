@@ -81,5 +81,5 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _rounded(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Three significant digits, or whole numbers from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
