@@ -9,7 +9,7 @@ import numpy as np
 
 from copytrace import search
 
-# Neighbours that every query is asked for first. As many cost a flat search hardly more than one does.
+# Neighbours that every query is asked for first: most have fewer among the best pairs (benchmarks/search.py).
 FEW = 64
 
 # What two inner products of the same unit vectors differ by, at most, when they are summed in another order.

@@ -57,7 +57,7 @@ def shard_bounds(rows: int, shard: int, shards: int) -> tuple[int, int]:
 def set_threads(threads: int) -> None:
     """Hold torch, OpenCV and FAISS, where they are loaded, and processes started from here to `threads` threads.
 
-    Two jobs on two cores that run four threads take twice as long as two that run two. NumPy's own threads are
+    Jobs at once that run more threads than there are cores hold each other up. NumPy's own threads are
     set by the environment before it is loaded: Snakemake does that for every job.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
