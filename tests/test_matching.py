@@ -1,5 +1,7 @@
 """Best pairs against brute force."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,23 +27,28 @@ def brute_force(queries, bias, references, count):
     st.integers(1, 60),
     st.lists(st.integers(0, 40), min_size=1, max_size=4),
     st.integers(1, 400),
+    st.integers(1, 64),
     st.integers(0, 99),
 )
-def test_best_pairs_equal_brute_force(query_count, block_sizes, count, seed):
+def test_best_pairs_equal_brute_force(query_count, block_sizes, count, few, seed):
     rng = np.random.default_rng(seed)
     queries = unit(rng, query_count, 8)
     bias = rng.normal(scale=0.2, size=query_count).astype(np.float32)
     blocks = [unit(rng, size, 8) for size in block_sizes]
     references = np.concatenate(blocks)
-    found = matching.best_pairs(queries, bias, lambda: blocks, count, query_block=7)
+    with mock.patch.object(matching, "FEW", few):
+        found = matching.best_pairs(queries, bias, lambda: blocks, count, query_block=7)
     query, reference, scores = brute_force(queries, bias, references, count)
     assert len(found) == min(count, query_count * len(references))
     np.testing.assert_allclose(found.score, scores, atol=1e-6)
+    assert len(set(zip(found.query, found.reference))) == len(found)
     clear = scores > (scores[-1] if len(scores) else 0) + 1e-5  # order within rounding is not fixed
     assert set(zip(query[clear], reference[clear])) <= set(zip(found.query, found.reference))
 
 
-def test_ties_go_to_the_first_query_and_reference():
+@pytest.mark.parametrize("few", [1, 64])
+def test_ties_go_to_the_first_query_and_reference(few, monkeypatch):
+    monkeypatch.setattr(matching, "FEW", few)
     queries = np.tile(np.array([[1, 0]], np.float32), (3, 1))
     references = np.tile(np.array([[1, 0]], np.float32), (4, 1))
     found = matching.best_pairs(queries, np.zeros(3, np.float32), lambda: [references[:2], references[2:]], 5)
@@ -75,6 +82,7 @@ def test_memory_is_bounded_by_the_count(monkeypatch):
         return result
 
     monkeypatch.setattr(matching.search, "at_least", watched)
+    monkeypatch.setattr(matching, "FEW", 1)
     matching.best_pairs(queries, np.zeros(400, np.float32), lambda: [references], 2000)
     assert returned
     assert max(returned) < 4 * 2000

@@ -135,6 +135,18 @@ def test_bootstrap_equals_writing_the_drawn_queries_out():
     assert (low, high) == pytest.approx(tuple(np.quantile(slow, [0.05, 0.95])))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=30), st.integers(0, 5))
+def test_weights_equal_writing_the_rows_out(rows, missed):
+    hits, weights = (np.array(column) for column in zip(*rows))
+    positives = int(weights[hits].sum()) + missed
+    value = metrics.weighted_average_precision(hits, np.array([weights, weights]), np.array([positives, 0]))
+    written = np.repeat(hits, weights)
+    expected = slow_average_precision(-np.arange(len(written)), written, positives) if positives else np.nan
+    assert value[0] == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(value[1])
+
+
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     # every prediction is right and a query has one with probability 0.7: that is the µAP of all queries
     rng, covered = np.random.default_rng(0), 0

@@ -67,7 +67,6 @@ def main() -> None:
     parser.add_argument("--edits", type=Path, help="CSV to write (queries)")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    runtime.set_threads(args.threads)
     if min(args.count, args.references) < 1 or args.side < 32:
         raise InputError("--count and --references must be at least 1 and --side at least 32.")
     if args.role == "queries" and (args.ground_truth is None or args.edits is None):
@@ -81,7 +80,7 @@ def main() -> None:
         runtime.Throughput("pictures", args.threads, args.count) as done,
     ):
         details = []
-        for entry in queries.in_processes(partial(draw, args, folder), tasks, args.threads):
+        for entry in runtime.in_processes(partial(draw, args, folder), tasks, args.threads):
             details.append(entry)
             done.add()
         if plans:

@@ -57,7 +57,6 @@ def main() -> None:
     parser.add_argument("--edits", type=Path, required=True, help="CSV to write")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    runtime.set_threads(args.threads)
     if args.without_source and args.unrelated is None:
         raise InputError("--without-source needs --unrelated, the manifest of the pictures to make them from.")
     sources, backgrounds = read_manifest(args.manifest), read_manifest(args.foreign)
@@ -73,7 +72,7 @@ def main() -> None:
     ):
         work = partial(make, args.seed, folder, backgrounds.path.tolist())
         details = []
-        for entry in queries.in_processes(work, tasks, args.threads):
+        for entry in runtime.in_processes(work, tasks, args.threads):
             details.append(entry)
             done.add()
         queries.write_truth(plans, lambda row: str(sources.image_id.iat[row]), details, args.ground_truth, args.edits)

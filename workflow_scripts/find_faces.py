@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -23,7 +22,6 @@ def main() -> None:
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
-    runtime.set_threads(args.threads)
     manifest = pd.read_parquet(args.manifest)
     start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
     pictures = manifest.iloc[start:stop]
@@ -32,11 +30,8 @@ def main() -> None:
     count = partial(count_in_file, settings=settings)
     counts = np.empty(len(pictures), np.int32)
     # dlib's detectors run on one thread each: processes, one for each thread.
-    with (
-        runtime.Throughput("pictures", args.threads, total=len(pictures)) as done,
-        ProcessPoolExecutor(args.threads, initializer=runtime.set_threads, initargs=(1,)) as pool,
-    ):
-        for number, faces in enumerate(pool.map(count, pictures["path"], chunksize=8)):
+    with runtime.Throughput("pictures", args.threads, total=len(pictures)) as done:
+        for number, faces in enumerate(runtime.in_processes(count, pictures["path"], args.threads)):
             counts[number] = faces
             done.add()
     with runtime.atomic_output(args.output) as temporary:

@@ -111,9 +111,10 @@ def describe(
     with runtime.Throughput("forward passes", threads, total=forwards) as meter:
         for batch in _batches(loader, settings.batch):
             for (preprocessing, scale), pixels in zip(variants, batch):
+                network_input = to_network_input(pixels, device)
                 for model in models:
                     if model.preprocessing == preprocessing:
-                        out[model.name, scale].append(_forward(model.network, pixels, settings, device))
+                        out[model.name, scale].append(_forward(model.network, network_input, settings))
                         meter.add(len(pixels))
     nothing = {model.name: np.empty((0, model.network.dimensions(settings.kind)), np.float32) for model in models}
     return {(m.name, s): np.concatenate([nothing[m.name], *out[m.name, s]]) for m in models for s in scales}
@@ -138,9 +139,7 @@ def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:
 
 
 @torch.inference_mode()
-def _forward(
-    network: CopyModel, pixels: torch.Tensor, settings: DescriptorSettings, device: torch.device
-) -> np.ndarray:
-    with autocast(settings.precision, device):
-        vectors = network.descriptor(to_network_input(pixels, device), settings.kind, settings.gem)
+def _forward(network: CopyModel, network_input: torch.Tensor, settings: DescriptorSettings) -> np.ndarray:
+    with autocast(settings.precision, network_input.device):
+        vectors = network.descriptor(network_input, settings.kind, settings.gem)
     return vectors.float().cpu().numpy()

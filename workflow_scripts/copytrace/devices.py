@@ -25,7 +25,7 @@ def choose_precision(wanted: str) -> str:
 def keep_freed_memory() -> None:
     """Ask glibc to reuse the large blocks that activations take instead of giving them back after every layer.
 
-    Makes inference on a processor about a fifth faster; training gains nothing. Without glibc nothing happens.
+    For inference on a processor, where they are asked for again at once. Without glibc nothing happens.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     try:

@@ -25,8 +25,8 @@ class FaceSettings:
         InputError: for a `model` that does not exist.
     """
 
-    model: str = "cnn"  # dlib's detectors: gradients and a linear classifier, or a network (50 times slower)
-    upsample: int = 1  # doublings of the picture before the search; each costs four times as much
+    model: str = "cnn"  # dlib's detectors: gradients and a linear classifier, or a network, much slower
+    upsample: int = 1  # doublings of the picture before the search; each makes four pixels of one
     max_side: int | None = None  # longer pictures are searched at this size, pixels
 
     def __post_init__(self) -> None:

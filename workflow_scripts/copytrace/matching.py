@@ -9,6 +9,12 @@ import numpy as np
 
 from copytrace import search
 
+# Neighbours that every query is asked for first: most have fewer among the best pairs (benchmarks/search.py).
+FEW = 64
+
+# What two inner products of the same unit vectors differ by, at most, when they are summed in another order.
+ROUNDING = 1e-5
+
 
 def query_bias(queries: np.ndarray, background: Iterable[np.ndarray], neighbours: int, weight: float) -> np.ndarray:
     """β · mean of the k largest inner products of each query with the background pictures: float32 [q].
@@ -37,6 +43,9 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.score)
 
+    def __getitem__(self, chosen: np.ndarray) -> Pairs:
+        return Pairs(self.query[chosen], self.reference[chosen], self.score[chosen])
+
 
 def best_pairs(
     queries: np.ndarray,
@@ -48,28 +57,41 @@ def best_pairs(
     """The `count` pairs with the largest score ⟨q, r⟩ − bias(q), over all queries and references together.
 
     `queries` [q, d], `bias` [q]; `references()` yields blocks [·, d] and may be called once. Sorted by score
-    descending; equal scores by query row, then reference row, at the cut too. The whole similarity matrix never
-    exists: a block of it is searched for what reaches the score of the `count`-th best pair so far, and at most
-    about three times `count` pairs are held. Returns fewer pairs only where there are fewer.
+    descending; equal scores by query row, then reference row, at the cut too. Returns fewer pairs only where there
+    are fewer.
+
+    The whole similarity matrix never exists. Of each block of references every query's few best are found first:
+    the `count`-th best pair so far is then a bound that no pair of the result lies below. Only the queries whose
+    few best all reach it can have more, and are searched again for what does. About three times `count` pairs
+    are held.
 
     The bias rides in one more coordinate: ⟨(q, −bias), (r, 1)⟩.
     """
     extended = np.ascontiguousarray(np.concatenate([queries, -bias[:, None]], axis=1), np.float32)
     held = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    few = max(FEW, -(-count // max(len(extended), 1)))
     first_row = 0
     for block in references():
         if not len(block):
             continue
         block = np.ascontiguousarray(np.concatenate([block, np.ones((len(block), 1))], axis=1), np.float32)
-        for start, stop in _growing_ranges(len(extended), count // len(block), query_block):
-            threshold = held.score[-1] if len(held) >= count else -np.inf
-            part = extended[start:stop]
-            if np.isfinite(threshold):
-                rows, columns, scores = search.at_least(part, block, float(threshold))
-            else:
-                scores = (part @ block.T).ravel()
-                rows, columns = np.divmod(np.arange(scores.size), len(block))
-            held = _merge(held, Pairs(rows + start, columns + first_row, scores), count)
+        k = min(few, len(block))
+        least = np.empty(len(extended), np.float32)  # the worst of each query's few best
+        for start in range(0, len(extended), query_block):
+            scores, rows = search.nearest(extended[start : start + query_block], block, k)
+            least[start : start + query_block] = scores[:, -1]
+            query = np.repeat(np.arange(start, start + len(scores)), k)
+            held = _merge(held, Pairs(query, rows.ravel() + first_row, scores.ravel()), count)
+        if k < len(block):  # else these were all of them
+            bound = held.score[-1]  # of `count` pairs, since few × queries is not less
+            again = np.flatnonzero(least >= bound)
+            held = held[~(np.isin(held.query, again) & (held.reference >= first_row))]
+            for start, stop in _growing_ranges(len(again), count // len(block), query_block):
+                # a second search may round otherwise, and what is held must not be lost
+                rows, columns, scores = search.at_least(extended[again[start:stop]], block, float(bound) - ROUNDING)
+                held = _merge(held, Pairs(again[start:stop][rows], columns + first_row, scores), count)
+                if len(held) == count:
+                    bound = max(bound, held.score[-1])
         first_row += len(block)
     return held
 
@@ -84,11 +106,12 @@ def _growing_ranges(rows: int, first: int, most: int) -> Iterable[tuple[int, int
 
 
 def _merge(held: Pairs, new: Pairs, count: int) -> Pairs:
-    query = np.concatenate([held.query, new.query])
-    reference = np.concatenate([held.reference, new.reference])
-    score = np.concatenate([held.score, new.score]).astype(np.float32)
-    if len(score) > count:  # drop what is surely out before sorting
-        keep = score >= np.partition(score, len(score) - count)[len(score) - count]
-        query, reference, score = query[keep], reference[keep], score[keep]
-    order = np.lexsort((reference, query, -score))[:count]
-    return Pairs(query[order], reference[order], score[order])
+    """The best `count` of both, sorted."""
+    both = Pairs(
+        np.concatenate([held.query, new.query]),
+        np.concatenate([held.reference, new.reference]),
+        np.concatenate([held.score, new.score]).astype(np.float32),
+    )
+    if len(both) > count:  # drop what is surely out before sorting
+        both = both[both.score >= np.partition(both.score, len(both) - count)[len(both) - count]]
+    return both[np.lexsort((both.reference, both.query, -both.score))[:count]]

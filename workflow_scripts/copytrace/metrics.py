@@ -72,7 +72,10 @@ def weighted_average_precision(
     """
     places = np.flatnonzero(hits)
     own = weights[:, places]
-    after = np.cumsum(weights, axis=1)[:, places]
+    if not len(places):
+        return np.where(positives > 0, 0.0, np.nan)
+    # what stands in the ranking up to each hit: summed from hit to hit, because few predictions are hits
+    after = np.cumsum(np.add.reduceat(weights[:, : places[-1] + 1], np.r_[0, places[:-1] + 1], axis=1), axis=1)
     before = after - own
     false_before = before - (np.cumsum(own, axis=1) - own)
     found = np.sum(own - false_before * (digamma(after + 1) - digamma(before + 1)), axis=1)
@@ -177,7 +180,7 @@ def bootstrap_values(
         count = min(block, samples - start)
         drawn = rng.integers(0, len(index), (count, len(index))) + len(index) * np.arange(count)[:, None]
         times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        values[start : start + count] = metric(hits, times[:, query], times @ positives)
+        values[start : start + count] = metric(hits, np.take(times, query, axis=1), times @ positives)
     return values
 
 

@@ -12,12 +12,18 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 log = logging.getLogger("copytrace")
 
@@ -51,7 +57,7 @@ def shard_bounds(rows: int, shard: int, shards: int) -> tuple[int, int]:
 def set_threads(threads: int) -> None:
     """Hold torch, OpenCV and FAISS, where they are loaded, and processes started from here to `threads` threads.
 
-    Two jobs on two cores that run four threads take twice as long as two that run two. NumPy's own threads are
+    Jobs at once that run more threads than there are cores hold each other up. NumPy's own threads are
     set by the environment before it is loaded: Snakemake does that for every job.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -62,6 +68,34 @@ def set_threads(threads: int) -> None:
         sys.modules["cv2"].setNumThreads(threads)
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(threads)
+
+
+def in_processes(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Iterator[Result]:
+    """`work` of every item, in order, in `processes` processes of one thread each (1: in this one).
+
+    `work` is sent to each process once, so it may carry long lists; like items and results it must be picklable.
+    An error in it is raised here. This process, too, is held to one thread, which the others inherit.
+    """
+    set_threads(1)
+    if processes == 1:
+        yield from map(work, items)
+        return
+    context = get_context("spawn")  # forking a process whose libraries have threads can hang
+    with ProcessPoolExecutor(processes, context, initializer=_take_up, initargs=(work,)) as pool:
+        yield from pool.map(_do, items, chunksize=4)
+
+
+_work: Callable[[Any], Any]  # of a process that `in_processes` started
+
+
+def _take_up(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+    set_threads(1)  # of the libraries that came with it
+
+
+def _do(item: Any) -> Any:
+    return _work(item)
 
 
 @contextmanager

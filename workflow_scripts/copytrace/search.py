@@ -8,7 +8,7 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-GPU_MAX_NEIGHBOURS = 1024  # faiss.knn_gpu's flat search returns at most 2048; half of it keeps it fast
+GPU_MAX_NEIGHBOURS = 1024  # faiss.knn_gpu's flat search returns at most 2048
 
 
 def on_gpu() -> bool:

@@ -116,7 +116,7 @@ def _jpeg(picture: Picture, quality: int) -> Picture:
 
 @lru_cache(maxsize=1)
 def emoji_files() -> tuple[Path, ...]:
-    """AugLy's emoji in a fixed order, found without importing the package (which takes seconds).
+    """AugLy's emoji in a fixed order, found without importing the package and what it brings.
 
     Raises InputError if augly is not installed with its assets.
     """

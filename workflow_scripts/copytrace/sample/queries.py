@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,8 +20,6 @@ from copytrace.sample.edits import KINDS, Picture
 from copytrace.sample.scenes import photograph_positions
 
 JPEG_QUALITY = 92
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -116,21 +112,6 @@ def whole_directory(path: Path) -> Iterator[Path]:
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def in_processes(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Iterator[Result]:
-    """`work` of every task, in order, in `threads` processes of one thread each (1: in this one)."""
-    if threads == 1:
-        yield from map(work, tasks)
-        return
-    context = get_context("spawn")  # forking a process with library threads can hang
-    with ProcessPoolExecutor(threads, context, initializer=_single_thread) as pool:
-        yield from pool.map(work, tasks, chunksize=4)
-
-
-def _single_thread() -> None:
-    cv2.setNumThreads(1)
-    runtime.set_threads(1)
 
 
 def query_id(number: int) -> str:

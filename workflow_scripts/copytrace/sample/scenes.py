@@ -434,7 +434,7 @@ def _put_bust(canvas: Plane, bust: Bust, parameters: Scene, whole: Frame) -> Non
 
 @lru_cache(maxsize=1)
 def _sensor_noise() -> Plane:
-    """White noise [3, 512, 512], drawn once: a fresh draw would cost more than any other step."""
+    """White noise [3, 512, 512], drawn once for all scenes."""
     return np.random.default_rng([1987, 1]).standard_normal((3, 512, 512), dtype=np.float32)
 
 

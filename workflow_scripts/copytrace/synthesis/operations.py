@@ -5,7 +5,7 @@ given as a pair `(low, high)` is drawn uniformly from that range, from `rng` alo
 functions are called with every value given, so that no global generator plays a part. AugLy's perspective
 and pixel shuffling are constant in secret and its text ignores the opacity (section 2.4); those three are
 ours, and `Faithful` brings the old ways back. torchvision's crop and colour jitter are written out on
-Pillow, which they call themselves: importing torchvision takes longer than rendering a thousand copies.
+Pillow, which they call themselves, so that synthesis needs neither torchvision nor torch.
 """
 
 from __future__ import annotations

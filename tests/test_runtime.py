@@ -1,0 +1,39 @@
+"""What scripts share: processes."""
+
+import os
+from functools import partial
+
+import cv2
+import pytest
+
+from copytrace import runtime
+
+
+def look_around(offset, number):
+    if number < 0:
+        raise runtime.InputError(f"{number} is negative.")
+    return number + offset, os.getpid(), os.environ["OMP_NUM_THREADS"], cv2.getNumThreads()
+
+
+@pytest.fixture(autouse=True)
+def _threads_put_back(monkeypatch):
+    threads = cv2.getNumThreads()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    yield
+    cv2.setNumThreads(threads)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_order_from_processes_of_one_thread(processes):
+    results = list(runtime.in_processes(partial(look_around, 100), range(20), processes))
+    assert [value for value, *_ in results] == list(range(100, 120))
+    assert (os.getpid() in {pid for _, pid, *_ in results}) == (processes == 1)
+    assert {threads for *_, threads, _ in results} == {"1"}
+    assert {threads for *_, threads in results} == {1}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_mistake_is_raised_where_the_results_are_read(processes):
+    with pytest.raises(runtime.InputError, match="-1 is negative"):
+        list(runtime.in_processes(partial(look_around, 0), [1, -1], processes))
