@@ -1,19 +1,25 @@
-"""Selective search: what is found, kept, ordered and mapped back; suppression against brute force."""
+"""Selective search: regions against the package selectivesearch; what is kept, ordered and mapped back."""
 
 import itertools
 import json
+import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import selectivesearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from copytrace import proposals
+from copytrace.imaging import load_image
 from copytrace.proposals import (
     SearchSettings,
     choose,
@@ -22,6 +28,7 @@ from copytrace.proposals import (
     propose,
 )
 from copytrace.runtime import InputError
+from copytrace.sample import scenes
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 PUBLISHED = SearchSettings()
@@ -35,6 +42,23 @@ def picture_with_rectangle(seed: int = 0) -> np.ndarray:
     x0, y0, x1, y1 = RECTANGLE
     image[y0:y1, x0:x1] = (220, 200, 90)
     return image + np.random.default_rng(seed).integers(0, 8, image.shape, dtype=np.uint8)
+
+
+def assert_same_as_package(image, scale=125.0, sigma=0.9, min_size=10) -> int:
+    """The same boxes and sizes in the same order, whatever ties there are; returns how many."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Applying `local_binary_pattern`")
+        _, expected = selectivesearch.selective_search(image, scale, sigma, min_size)
+    boxes, sizes = find_regions(image, scale, sigma, min_size)
+    starts, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    # Its rectangles are (x, y, width - 1, height - 1).
+    found = np.concatenate([starts, sides - 1, sizes[:, None]], axis=1)
+    assert found.tolist() == [[*region["rect"], region["size"]] for region in expected]
+    return len(found)
+
+
+def noise(height: int, width: int, highest: int = 255) -> np.ndarray:
+    return np.random.default_rng(height * width).integers(0, highest + 1, (height, width, 3), dtype=np.uint8)
 
 
 def overlap(a, b) -> float:
@@ -57,6 +81,77 @@ def test_a_rectangle_is_found_and_none_of_its_pixels_lacks():
     exact = (boxes == RECTANGLE).all(axis=1)
     assert sizes[exact].max() == (80 - 30) * (65 - 20)
     assert sizes.max() == 90 * 120  # the hierarchy ends with the whole picture
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_regions_of_drawn_scenes_are_the_package_s(number):
+    image = np.asarray(scenes.render(scenes.scene(0, "queries", number), 160))
+    assert assert_same_as_package(image, scale=80) > 50
+
+
+@pytest.mark.skipif("COPYTRACE_PHOTOS" not in os.environ, reason="COPYTRACE_PHOTOS names no folder")
+def test_regions_of_photographs_are_the_package_s():
+    photos = sorted(Path(os.environ["COPYTRACE_PHOTOS"]).rglob("*.jpg"))[::150][:10]
+    assert len(photos) == 10
+    for photo in photos:
+        image = load_image(photo)
+        assert assert_same_as_package(image[:: -(-max(image.shape) // 256), :: -(-max(image.shape) // 256)]) > 10
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        noise(60, 80),
+        noise(12, 16).repeat(6, axis=0).repeat(6, axis=1),
+        np.tile(noise(12, 12).repeat(4, axis=0).repeat(4, axis=1), (2, 2, 1)),  # ties in all that is compared
+        np.tile(noise(20, 20, 3), (3, 3, 1)),
+        noise(60, 80)[:, :, :1].repeat(3, axis=2),
+        np.arange(256, dtype=np.uint8).repeat(40 * 3).reshape(256, 40, 3),
+        np.zeros((40, 50, 3), np.uint8),
+        np.full((40, 50, 3), 255, np.uint8),
+    ],
+    ids=["noise", "blocks", "equal blocks", "faint and equal", "grey", "every brightness", "black", "white"],
+)
+@pytest.mark.parametrize("scale, sigma, min_size", [(500, 0.9, 10), (20, 0.5, 3), (1, 0, 4)])
+def test_regions_of_odd_pictures_are_the_package_s(image, scale, sigma, min_size):
+    assert_same_as_package(image, scale, sigma, min_size)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    image=st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(
+        lambda sides: st.sampled_from([1, 3, 255]).flatmap(
+            lambda highest: arrays.arrays(np.uint8, (*sides, 3), elements=st.integers(0, highest), fill=st.nothing())
+        )
+    ),
+    scale=st.sampled_from([0.5, 5.0, 50.0]),
+    sigma=st.sampled_from([0, 0.5, 0.9]),
+    min_size=st.integers(1, 4),
+)
+def test_regions_of_small_pictures_are_the_package_s(image, scale, sigma, min_size):
+    assert_same_as_package(image, scale, sigma, min_size)
+
+
+def test_neighbours_are_the_same_however_many_are_compared_at_a_time(monkeypatch):
+    image = noise(60, 80)
+    monkeypatch.setattr(proposals, "PAIRS_AT_A_TIME", 500)
+    assert assert_same_as_package(image, 20, 0.5, 3) > 500 / 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2)])
+@pytest.mark.parametrize("min_size", [1, 100])
+def test_thin_pictures_have_no_neighbours_and_one_region_each_segment(shape, min_size):
+    """A rectangle one or two pixels high has no inside, so nothing merges."""
+    image = noise(*shape)
+    count = assert_same_as_package(image, 1, 0, min_size)
+    assert count == (1 if min_size == 100 else shape[0] * shape[1])
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+def test_a_picture_without_pixels_has_no_regions(shape):
+    """The package raises ValueError; `load_image` never returns such a picture."""
+    boxes, sizes = find_regions(np.zeros((*shape, 3), np.uint8), 125, 0.9, 10)
+    assert boxes.shape == (0, 4) and sizes.shape == (0,)
 
 
 def test_proposals_are_unique_and_inside():

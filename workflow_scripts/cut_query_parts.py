@@ -46,7 +46,7 @@ def search(paths: list[str], settings: dict[str, Any], threads: int, done: runti
     """Rows of the boxes that selective search finds in each picture, on `threads` processes."""
     propose_boxes = partial(propose_in_file, settings=SearchSettings.from_table(settings))
     boxes, scores = [], []
-    # The package is Python and holds the interpreter's lock: processes, each of one thread.
+    # Much of the search holds the interpreter's lock: processes, each of one thread.
     with ProcessPoolExecutor(threads, initializer=runtime.set_threads, initargs=(1,)) as pool:
         for found, rectangularity in pool.map(propose_boxes, paths, chunksize=4):
             boxes.append(found)

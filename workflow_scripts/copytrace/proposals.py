@@ -1,22 +1,35 @@
 """Selective search: boxes of a query that may hold a pasted picture (D²LV, section 5.1 of the fact sheet).
 
-Three steps, each a plain function: `find_regions` grows regions (the package selectivesearch does), `choose`
-keeps those worth searching for, `propose` does both at a bearable size and in the picture's own pixels.
+Three steps, each a plain function: `find_regions` grows regions, `choose` keeps those worth searching for,
+`propose` does both at a bearable size and in the picture's own pixels.
+
+The published system grows regions with the package selectivesearch 0.4, whose loops over pixels and pairs of
+regions are Python's. `find_regions` computes the same with arrays. The package is the reference, not a part of
+the workflow: the tests and `benchmarks/proposals.py` ask for the same regions, bit by bit.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import cv2
 import numpy as np
+from scipy import ndimage
+from skimage.segmentation import felzenszwalb
 
 from copytrace.runtime import InputError
 
 ORDERS = ("area", "rectangularity")
+
+# Histograms of a region: 25 bins of brightness over [0, 255]; then, for each channel, two texture patterns.
+BRIGHTNESS_BINS = 25
+BRIGHTNESS_EDGES = np.linspace(0, 255, BRIGHTNESS_BINS + 1)[1:-1]
+PATTERNS = 6
+
+DIAGONAL = 0.70711  # of a unit step, rounded as in scikit-image's local binary patterns
+PAIRS_AT_A_TIME = 10_000_000  # of segments compared, so that memory stays small where there are many
 
 
 @dataclass(frozen=True)
@@ -91,11 +104,51 @@ def propose(image: np.ndarray, settings: SearchSettings) -> tuple[np.ndarray, np
     return boxes.astype(np.int32), filled.astype(np.float32)
 
 
-def find_regions(image: np.ndarray, scale: float, sigma: float, min_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every region of selective search's hierarchy (Uijlings et al., 2013), in the package's order.
+@dataclass(frozen=True)
+class Regions:
+    """What the hierarchy knows of its regions, with room for those still to come.
 
-    The package's rectangles span first to last pixel and so lack their last column and row as slices;
-    here the ends are exclusive and nothing is lacking (E3 in section 8 of the fact sheet).
+    `extents` int64 [n, 4] are (-x0, -y0, x1, y1), last pixels inclusive, so that the rectangle around two is
+    their maximum. `sizes` int64 [n] are pixels. `histograms` float64 [n, 25 + 6] are shares of the region's
+    pixels: of brightness, then of texture. `pixels` is the picture's area.
+    """
+
+    extents: np.ndarray
+    sizes: np.ndarray
+    histograms: np.ndarray
+    pixels: int
+
+    def merge(self, first: int, second: int, new: int) -> None:
+        """Write the union of two regions to row `new`."""
+        a, b = self.sizes[first], self.sizes[second]
+        self.extents[new] = np.maximum(self.extents[first], self.extents[second])
+        self.sizes[new] = a + b
+        self.histograms[new] = (self.histograms[first] * a + self.histograms[second] * b) / (a + b)
+
+    def similarity(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Similarity of pairs of regions [m]: of colour, texture, size and fit, added as the package adds.
+
+        Equal similarities decide what merges first, so each sum runs from left to right (`cumsum` does,
+        `sum` does not).
+        """
+        shared = np.minimum(self.histograms[first], self.histograms[second])
+        # The package's hue and saturation are at most 1 and its bins 10 wide: each always adds exactly 1.
+        shared[:, 0] += 2.0
+        colour = shared[:, :BRIGHTNESS_BINS].cumsum(axis=1)[:, -1]
+        texture = shared[:, BRIGHTNESS_BINS:].cumsum(axis=1)[:, -1]
+        together = self.sizes[first] + self.sizes[second]
+        left, upper, right, lower = np.maximum(self.extents[first], self.extents[second]).T
+        rectangle = (right + left) * (lower + upper)
+        return colour + texture + (1.0 - together / self.pixels) + (1.0 - (rectangle - together) / self.pixels)
+
+
+def find_regions(image: np.ndarray, scale: float, sigma: float, min_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every region of selective search's hierarchy (Uijlings et al., 2013), as the package selectivesearch has it.
+
+    Segments (Felzenszwalb and Huttenlocher, 2004) come first, in the order of their first pixels, then each
+    union of the two most similar neighbours. Same regions in the same order as the package's for pictures of up
+    to 65,536 pixels a side. The package's rectangles span first to last pixel and so lack their last column and
+    row as slices; here the ends are exclusive and nothing is lacking (E3 in section 8 of the fact sheet).
 
     Args:
         image: uint8 [height, width, 3], RGB.
@@ -105,17 +158,104 @@ def find_regions(image: np.ndarray, scale: float, sigma: float, min_size: int) -
 
     Returns:
         boxes int64 [n, 4] (x0, y0, x1, y1) and region sizes int64 [n] in pixels. Boxes repeat where a
-        region grew without leaving its rectangle.
+        region grew without leaving its rectangle. A picture without pixels has no region.
     """
-    import selectivesearch  # loads most of scikit-image
+    if not image.size:
+        return np.empty((0, 4), dtype=np.int64), np.empty(0, dtype=np.int64)
+    # Numbered from 0, in the order of their first pixels.
+    segments = felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size)
+    count = int(segments.max()) + 1
+    regions = _describe(image, segments, count)
+    first, second = _neighbours(regions.extents[:count])
+    similarity = regions.similarity(first, second)
+    while len(similarity):
+        best = len(similarity) - 1 - similarity[::-1].argmax()  # of equal ones the latest
+        one, other = first[best], second[best]
+        regions.merge(one, other, count)
+        # Neighbours of the two become neighbours of their union, in the order of the pairs that go.
+        in_first = (first == one) | (first == other)
+        in_second = (second == one) | (second == other)
+        touching = np.where(in_first, second, first)[in_first != in_second]
+        touching = np.array(list(dict.fromkeys(touching.tolist())), dtype=np.int64)
+        union = np.full_like(touching, count)
+        rest = ~(in_first | in_second)
+        first = np.concatenate([first[rest], union])
+        second = np.concatenate([second[rest], touching])
+        similarity = np.concatenate([similarity[rest], regions.similarity(union, touching)])
+        count += 1
+    left, upper, right, lower = regions.extents[:count].T
+    return np.stack([-left, -upper, right + 1, lower + 1], axis=1), regions.sizes[:count]
 
-    with warnings.catch_warnings():
-        # Once per picture; the package computes its texture from floats on purpose.
-        warnings.filterwarnings("ignore", message="Applying `local_binary_pattern`")
-        _, found = selectivesearch.selective_search(image, scale=scale, sigma=sigma, min_size=min_size)
-    boxes = np.array([region["rect"] for region in found], dtype=np.int64)
-    boxes[:, 2:] += boxes[:, :2] + 1
-    return boxes, np.array([region["size"] for region in found], dtype=np.int64)
+
+def _describe(image: np.ndarray, segments: np.ndarray, count: int) -> Regions:
+    """The segments' extents, sizes and histograms, followed by rows for all unions there can be."""
+    regions = Regions(
+        extents=np.empty((2 * count - 1, 4), dtype=np.int64),
+        sizes=np.empty(2 * count - 1, dtype=np.int64),
+        histograms=np.empty((2 * count - 1, BRIGHTNESS_BINS + PATTERNS)),
+        pixels=segments.size,
+    )
+    regions.extents[:count] = [
+        (-columns.start, -rows.start, columns.stop - 1, rows.stop - 1)
+        for rows, columns in ndimage.find_objects(segments + 1)
+    ]
+    regions.sizes[:count] = np.bincount(segments.ravel())
+    red, green, blue = np.moveaxis(image, 2, 0)
+    bins = np.searchsorted(BRIGHTNESS_EDGES, np.arange(256), side="right")[np.maximum(np.maximum(red, green), blue)]
+    brightness = np.bincount((BRIGHTNESS_BINS * segments + bins).ravel(), minlength=BRIGHTNESS_BINS * count)
+    row, column, pattern = _patterns(image)
+    texture = np.bincount(PATTERNS * segments[row, column] + pattern, minlength=PATTERNS * count)
+    counts = np.concatenate([brightness.reshape(count, -1), texture.reshape(count, -1)], axis=1)
+    regions.histograms[:count] = counts / regions.sizes[:count, None]
+    return regions
+
+
+def _patterns(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a channel's local binary pattern is 0 or 1: row, column, and 2 * channel + pattern, each [n].
+
+    The pattern is 0 where all eight neighbours at distance 1 are darker than the pixel, 1 where all but the
+    right one are; beyond the border all is 0. The package counts patterns in ten bins over [0, 1] and so sees
+    no others. The diagonal neighbours are interpolated; where they equal the pixel but for rounding, rounding
+    decides, so the steps are those of scikit-image.
+    """
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    darker = (padded[1:-1, :-2] < image) & (padded[:-2, 1:-1] < image) & (padded[2:, 1:-1] < image)
+    row, column, channel = np.nonzero(darker)
+    for down in (-DIAGONAL, DIAGONAL):
+        for right in (-DIAGONAL, DIAGONAL):
+            neighbour = _interpolate(padded, row + down, column + right, channel)
+            darker = neighbour < image[row, column, channel]
+            row, column, channel = row[darker], column[darker], channel[darker]
+    right_is_not = padded[row + 1, column + 2, channel] >= image[row, column, channel]
+    return row, column, 2 * channel + right_is_not
+
+
+def _interpolate(padded: np.ndarray, y: np.ndarray, x: np.ndarray, channel: np.ndarray) -> np.ndarray:
+    """Bilinear values float64 [n] at the places (y, x) of a picture that has a border of one pixel around it."""
+    top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
+    down, right = y - top, x - left
+    # The border shifts rows and columns by one.
+    upper = (1 - right) * padded[top + 1, left + 1, channel] + right * padded[top + 1, left + 2, channel]
+    lower = (1 - right) * padded[top + 2, left + 1, channel] + right * padded[top + 2, left + 2, channel]
+    return (1 - down) * upper + down * lower
+
+
+def _neighbours(extents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of segments [m], the earlier first: a corner of the later one's rectangle lies inside the earlier's.
+
+    That is the package's notion of neighbours. Sides do not count as inside.
+    """
+    left, upper, right, lower = -extents[:, 0], -extents[:, 1], extents[:, 2], extents[:, 3]
+    pairs = []
+    rows = max(1, PAIRS_AT_A_TIME // len(extents))
+    for begin in range(0, len(extents), rows):
+        x0, y0, x1, y1 = (side[begin : begin + rows, None] for side in (left, upper, right, lower))
+        within_x = ((x0 < left) & (left < x1)) | ((x0 < right) & (right < x1))
+        within_y = ((y0 < upper) & (upper < y1)) | ((y0 < lower) & (lower < y1))
+        first, second = np.nonzero(np.triu(within_x & within_y, begin + 1))
+        pairs.append((first + begin, second))
+    first, second = np.concatenate(pairs, axis=1)
+    return first, second
 
 
 def choose(
