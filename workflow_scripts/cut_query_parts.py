@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,6 @@ def main() -> None:
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
-    runtime.set_threads(args.threads)
     kinds = args.parts["kinds"]
     parts.check_kinds(kinds, [*parts.QUERY_LAYOUTS, "selective_search"], "parts.kinds")
     manifest = pd.read_parquet(args.queries)
@@ -46,12 +44,11 @@ def search(paths: list[str], settings: dict[str, Any], threads: int, done: runti
     """Rows of the boxes that selective search finds in each picture, on `threads` processes."""
     propose_boxes = partial(propose_in_file, settings=SearchSettings.from_table(settings))
     boxes, scores = [], []
-    # Much of the search holds the interpreter's lock: processes, each of one thread.
-    with ProcessPoolExecutor(threads, initializer=runtime.set_threads, initargs=(1,)) as pool:
-        for found, rectangularity in pool.map(propose_boxes, paths, chunksize=4):
-            boxes.append(found)
-            scores.append(rectangularity)
-            done.add()
+    # Much of the search holds the interpreter's lock: processes, not threads.
+    for found, rectangularity in runtime.in_processes(propose_boxes, paths, threads):
+        boxes.append(found)
+        scores.append(rectangularity)
+        done.add()
     return parts.proposed_parts(boxes, scores, "selective_search")
 
 

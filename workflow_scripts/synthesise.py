@@ -29,7 +29,6 @@ def main() -> None:
     parser.add_argument("--tar", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True, help="in the folder of the tar")
     args = parser.parse_args()
-    runtime.set_threads(1)  # in each of args.threads processes
 
     manifest = pd.read_parquet(args.training, columns=["image_id", "path"])
     faces = pd.read_parquet(args.faces) if args.faces else None

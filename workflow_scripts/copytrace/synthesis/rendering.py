@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 
-from copytrace.runtime import Throughput
+from copytrace.runtime import Throughput, in_processes
 from copytrace.synthesis.chain import Step, build_chain, render_copy, render_original
 from copytrace.synthesis.foreign import ForeignPictures, load_rgb
 from copytrace.synthesis.operations import Faithful, Scene
@@ -87,8 +85,7 @@ class Renderer:
 def render_classes(renderer: Renderer, classes: pd.DataFrame, processes: int) -> Iterator[tuple[int, int, bytes]]:
     """`(class_id, copy, JPEG)` of all copies of the `classes` (`class_id, path`), in order."""
     rows = list(zip(classes["class_id"].tolist(), classes["path"].tolist()))
-    workers = multiprocessing.Pool(processes) if processes > 1 else nullcontext()
-    with workers as pool, Throughput("copies", processes, len(rows) * (1 + renderer.copies)) as done:
-        for copies in pool.imap(renderer, rows, chunksize=4) if pool else map(renderer, rows):
+    with Throughput("copies", processes, len(rows) * (1 + renderer.copies)) as done:
+        for copies in in_processes(renderer, rows, processes):
             yield from copies
             done.add(len(copies))
