@@ -303,7 +303,7 @@ def threads_of_rules():
 
 def report_results():
     """What the report shows beside the evaluation."""
-    figures = [f"{RESULTS}/report/matches/{kind}.jpg" for kind in GALLERIES]
+    figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES]
     figures += [f"{RESULTS}/report/training_curves.png"] if TRAINED else []
     figures += [f"{RESULTS}/report/pretraining_curves.png"] if PRETRAINED else []
     figures += [f"{RESULTS}/report/synthesis/{family}.jpg" for family in TRAINED]

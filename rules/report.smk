@@ -16,7 +16,7 @@ rule draw_gallery:
     output:
         [
             report(
-                f"{RESULTS}/report/matches/{kind}.jpg",
+                f"{RESULTS}/report/matches/{kind}.png",
                 category="1 Matches",
                 labels={"gallery": f"{number} {kind}"},
                 caption=f"../report/matches_{kind}.rst",
@@ -39,6 +39,7 @@ rule draw_gallery:
         tiles=lambda w, input: flag("--tiles", input.tiles),
         faces=lambda w, input: flag("--faces", input.faces),
         truth=lambda w, input: flag("--ground-truth", input.truth),
+        counted=config["evaluation"]["queries"],
         ensembling=section("ensembling"),
         sides=minimum_sides(FAMILIES),
         matches=config["report"]["gallery_matches"],
@@ -46,7 +47,7 @@ rule draw_gallery:
     shell:
         'python "$SCRIPTS/draw_gallery.py" --final {input.final} --voted {input.voted} {params.tile_votes}'
         " --parts {input.parts} {params.tiles} {params.faces} --queries {input.queries} --references {input.references}"
-        " {params.truth} --ensembling {params.ensembling:q} --family-sides {params.sides:q}"
+        " {params.truth} --count {params.counted} --ensembling {params.ensembling:q} --family-sides {params.sides:q}"
         " --matches {params.matches} --threads {threads} {params.galleries} > {log} 2>&1"
 
 

@@ -394,7 +394,7 @@ def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
     """Precision over recall of the headline rows, and the precision at which recall is read off."""
     styles = [("#1b4f72", "-"), ("#2e86c1", "-"), ("#117a65", "-"), ("#b9770e", "-"), ("#b9770e", "--")]
     styles += [("#808b96", "--"), ("#943126", ":")]
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(PRECISION, color="0.6", linewidth=1, linestyle=":")
     for (label, row), (colour, line) in zip(headline_rows(rows), styles):
@@ -405,7 +405,7 @@ def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
         axes.plot(recall, precision, line, color=colour, linewidth=1.8, label=text)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.text(0.99, PRECISION, "precision 0.9", color="0.4", fontsize=9, ha="right", va="bottom")
-    figure.legend(title="micro-AP", loc="outside right upper", fontsize=10, title_fontsize=10, alignment="left")
+    figure.legend(title="micro-AP", loc="outside lower center", ncols=2, fontsize=10, title_fontsize=10)
     axes.grid(color="0.92")
     figures.save(figure, path)
 
@@ -416,7 +416,7 @@ def draw_ablation(rows: Sequence[Row], confidence: float, path: Path) -> None:
     Single models share a bar: a tick each, and the median model's value and interval.
     """
     lines = _ablation_lines(rows)
-    figure = Figure(figsize=(11, 1.2 + 0.28 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(9, 1.0 + 0.25 * len(lines)), layout="constrained")
     axes = figure.subplots()
     at_edge = axes.get_yaxis_transform()
     for y, (_, members, colour) in enumerate(lines):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from copytrace.runtime import atomic_output
 
-DPI = 110  # 11 inches fill the report at 1366 pixels
+DPI = 110  # nine inches are what the report shows at full size in a window of 1366 pixels
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -27,7 +27,7 @@ def draw(curves: Mapping[str, pd.DataFrame], loss: str, label: str, path: str | 
     backbones = sorted({_backbone(name) for name in curves})
     columns = min(4, len(families))
     rows = -(-len(families) // columns)
-    figure = Figure(figsize=(3 + 2 * columns, 1.4 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(6 + 0.75 * columns, 2.2 + 1.6 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for family, panel in zip(families, panels):
         members = {name: curve for name, curve in sorted(curves.items()) if _family(name) == family}
@@ -38,7 +38,7 @@ def draw(curves: Mapping[str, pd.DataFrame], loss: str, label: str, path: str | 
         for guess in {curve["ln_classes"].iloc[0] for curve in members.values() if "ln_classes" in curve}:
             panel.axhline(guess, color="0.35", linestyle="--", linewidth=1.2, label="ln(classes), a guess")
         panel.set_title(family, fontsize=10)
-        panel.tick_params(labelsize=9)
+        panel.tick_params(labelsize=8)
         panel.grid(color="0.92")
     for panel in panels[len(families) :]:
         panel.axis("off")

@@ -30,7 +30,7 @@ h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin: 1.8em 0 0.4em }
 table { border-collapse: collapse } th { text-align: left; border-bottom: 2px solid #999 }
 th, td { padding: 0.2em 1em 0.2em 0; vertical-align: top } td { border-bottom: 1px solid #ddd }
 td.number, th.number { text-align: right }
-code, pre { font: 12px/1.4 monospace } td code { overflow-wrap: anywhere }
+code, pre { font: 12px/1.4 monospace } td code { white-space: pre }
 pre { background: #f4f4f4; padding: 0.8em; white-space: pre-wrap; overflow-wrap: anywhere }
 """
 
@@ -106,20 +106,21 @@ def weights_header(path: Path) -> dict[str, object]:
 def run_times(folder: Path, threads: Mapping[str, int]) -> pd.DataFrame:
     """Benchmarks per rule: `rule, threads, jobs, total, longest, processors, memory`, the longest total first.
 
-    `folder` has a file RULE.tsv, or a folder RULE with a file per job, as Snakemake writes them. `total` and
-    `longest` in seconds; `processors`: processor time over time; `memory`: the largest resident size in MB.
-    Jobs too short to be measured have neither (NaN). `threads`: per rule.
+    `folder` has a file RULE.tsv, or a folder RULE with a file per job, as Snakemake writes them. `threads`: per
+    rule; another rule's files are left out. `total` and `longest` in seconds; `processors`: processor time over
+    time; `memory`: the largest resident size in MB. The last two are NaN where all jobs were too short to be
+    measured.
     """
-    tables = []
+    tables = [pd.DataFrame(columns=["rule", "s", "max_rss", "cpu_time"])]
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        tables.append(pd.read_csv(path, sep="\t", na_values=["-"]).assign(rule=rule))
-    if not tables:
-        return pd.DataFrame(columns=["rule", "threads", "jobs", "total", "longest", "processors", "memory"])
-    jobs = pd.concat(tables, ignore_index=True).groupby("rule")
-    table = jobs.agg(jobs=("s", "size"), total=("s", "sum"), longest=("s", "max"), memory=("max_rss", "max"))
-    table["processors"] = jobs["cpu_time"].sum(min_count=1) / table["total"]
-    table["threads"] = [threads.get(rule) for rule in table.index]
+        if rule in threads:
+            tables.append(pd.read_csv(path, sep="\t", na_values=["-"]).assign(rule=rule))
+    jobs = pd.concat(tables, ignore_index=True).astype({"s": float, "max_rss": float, "cpu_time": float})
+    rules = jobs.groupby("rule")
+    table = rules.agg(jobs=("s", "size"), total=("s", "sum"), longest=("s", "max"), memory=("max_rss", "max"))
+    table["processors"] = rules["cpu_time"].sum(min_count=1) / table["total"]
+    table["threads"] = [threads[rule] for rule in table.index]
     table = table.sort_values("total", ascending=False, kind="stable").reset_index()
     return table[["rule", "threads", "jobs", "total", "longest", "processors", "memory"]]
 
@@ -171,8 +172,12 @@ def page(
         InputError: a weights file has no such header.
     """
     files = [
-        (path.parent.name + "/" + path.name, f"{path.stat().st_size / 1e6:.1f}", provenance.file_digest(path), header)
-        for path, header in ((path, made_by(weights_header(path))) for path in sorted(weights))
+        (
+            f"{path.parent.name}/{path.name}\n{provenance.file_digest(path)}",
+            f"{path.stat().st_size / 1e6:.1f}",
+            made_by(weights_header(path)),
+        )
+        for path in sorted(weights)
     ]
     total = f"{clock(times['total'].sum())} of {int(times['jobs'].sum())} jobs"
     count = len(rejected)
@@ -191,7 +196,7 @@ def page(
         "shards, workers or jobs at once changes nothing.</p>",
         _table(["key", "seed"], list(seeds.items())),
         "<h2>Weights</h2>",
-        _table(["file", "MB", "SHA-256", "made by"], files, numbers=[1], code=[2]),
+        _table(["file and SHA-256", "MB", "made by"], files, numbers=[1], code=[0]),
         f"<h2>Run times: {total}</h2>",
         "<p>Summed over the jobs of a rule: jobs ran beside each other, so the run took less time than that. Memory is "
         "the largest of one job. Read from the folder of benchmarks: jobs of an earlier run with other settings "
@@ -220,7 +225,7 @@ def _times_row(row: pd.Series) -> list[str]:
     return [
         str(row["rule"]),
         str(row["jobs"]),
-        known(row["threads"], "{:.0f}"),
+        str(row["threads"]),
         clock(row["total"]),
         f"{row['longest']:.1f} s",
         known(row["processors"], "{:.2f}"),

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from copytrace.synthesis.tarset import TrainingSet
 
-WIDTH = 1200  # pixels that the sheet stays within
-LARGEST_CELL = 180
+WIDTH = 1000  # pixels that the sheet stays within
+LARGEST_CELL = 150
 MARGIN, GAP, HEADING = 90, 6, 30
 
 

@@ -62,7 +62,7 @@ def average_precisions(
 def draw_gains(table: pd.DataFrame, path: Path) -> None:
     """Micro-AP before and after training, a line per model: `model, untrained, trained`."""
     ordered = table.sort_values("trained", ascending=False).reset_index(drop=True)
-    figure = Figure(figsize=(11, 1.6 + 0.25 * len(ordered)), layout="constrained")
+    figure = Figure(figsize=(9, 1.4 + 0.21 * len(ordered)), layout="constrained")
     axes = figure.subplots()
     gain = ordered["trained"] - ordered["untrained"]
     colours = np.where(gain >= 0, "tab:green", "tab:red")
@@ -70,8 +70,8 @@ def draw_gains(table: pd.DataFrame, path: Path) -> None:
     axes.plot(ordered["untrained"], ordered.index, "o", color="0.6", label="untrained")
     axes.plot(ordered["trained"], ordered.index, "o", color="tab:blue", label="trained")
     for y, value in enumerate(gain):
-        axes.text(1.01, y, f"{value:+.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=10)
-    axes.set_yticks(ordered.index, ordered["model"], fontsize=10)
+        axes.text(1.01, y, f"{value:+.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.set_yticks(ordered.index, ordered["model"], fontsize=9)
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.set_xlabel("micro-AP, whole edited copies against whole references")
     axes.grid(axis="x", color="0.92")
