@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
+REPORT := results/report.html
 
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -11,8 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo install install-dev test lint docs
 
 demo: install
-	snakemake --cores $(CORES) --quiet rules
-	@python workflow_scripts/show_results.py --configuration config.yaml
+	snakemake --cores $(CORES) --quiet rules --report $(REPORT) --report-after-run
+	@python workflow_scripts/show_results.py --configuration config.yaml --report $(REPORT)
 
 install: $(VENV)/installed
 

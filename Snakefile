@@ -9,6 +9,9 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/images.smk"
 include: "rules/synthesis.smk"
@@ -19,6 +22,7 @@ include: "rules/descriptors.smk"
 include: "rules/matching.smk"
 include: "rules/ensembling.smk"
 include: "rules/evaluation.smk"
+include: "rules/report.smk"
 
 
 localrules:
@@ -26,9 +30,10 @@ localrules:
 
 
 rule all:
-    """The matches, the list of rejected pictures and, where the truth is known, their evaluation."""
+    """The matches, the list of rejected pictures, where the truth is known their evaluation, and the report's figures."""
     default_target: True
     input:
         f"{RESULTS}/matching.csv",
         f"{RESULTS}/images/rejected.csv",
         evaluation_results(),
+        report_results(),

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
@@ -35,7 +36,9 @@ BACKBONES = config["backbones"]
 SCALES = config["scales"]
 TILE_FAMILIES = config["tiles"]["families"]
 TRAINED = [f for f in FAMILIES if steps_of(f)]
+PRETRAINED = [b for b in BACKBONES if config["backbone_table"][b]["weights"]["source"] == "barlow_twins"]
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
+GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
@@ -277,3 +280,31 @@ def shards_measured():
     return json.dumps(
         shards | {"training": (IMAGES["shards"]["training"] if config["matching"]["background"] == "all" else 0)}
     )
+
+
+def all_weights():
+    """The weights of every model of the run and of the backbones they started from."""
+    models = [weights_of(model) for models in UNITS.values() for model in models]
+    return sorted({*models, *(f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in BACKBONES)})
+
+
+def configuration_as_yaml():
+    """What the run computes, every key resolved; without `execution`, which reruns nothing."""
+    computed = {key: value for key, value in config.items() if key != "execution"}
+    # through JSON, so that what two keys share is written out for both
+    plain = json.loads(json.dumps(computed))
+    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def threads_of_rules():
+    """Threads per rule as JSON, `--set-threads` included."""
+    return json.dumps({rule.name: rule.resources["_cores"].value for rule in workflow.rules})
+
+
+def report_results():
+    """What the report shows beside the evaluation."""
+    figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES]
+    figures += [f"{RESULTS}/report/training_curves.png"] if TRAINED else []
+    figures += [f"{RESULTS}/report/pretraining_curves.png"] if PRETRAINED else []
+    figures += [f"{RESULTS}/report/synthesis/{family}.jpg" for family in TRAINED]
+    return [*figures, f"{RESULTS}/report/provenance.html"]

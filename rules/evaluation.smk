@@ -40,10 +40,25 @@ rule evaluate:
         references=manifest("references"),
     output:
         summary=f"{RESULTS}/evaluation/matching.json",
-        table=f"{RESULTS}/evaluation/matching_table.csv",
+        table=report(
+            f"{RESULTS}/evaluation/matching_table.csv",
+            category="2 Evaluation",
+            labels={"figure": "3 all rows as a table (CSV)"},
+            caption="../report/table.rst",
+        ),
         curve=f"{RESULTS}/evaluation/precision_recall.csv",
-        figure=f"{RESULTS}/evaluation/precision_recall.png",
-        ablation=f"{RESULTS}/evaluation/ablation.png",
+        figure=report(
+            f"{RESULTS}/evaluation/precision_recall.png",
+            category="2 Evaluation",
+            labels={"figure": "1 precision and recall"},
+            caption="../report/precision_recall.rst",
+        ),
+        ablation=report(
+            f"{RESULTS}/evaluation/ablation.png",
+            category="2 Evaluation",
+            labels={"figure": "2 what each ingredient is worth"},
+            caption="../report/ablation.rst",
+        ),
     log:
         f"{RESULTS}/logs/evaluate.log",
     benchmark:
@@ -83,12 +98,15 @@ rule measure_training_gain:
         training=manifest("training"),
         faces=trained_faces(TRAINED),
         truth=f"{RESULTS}/images/drawn/validation_truth.csv",
-        curves=[f"{RESULTS}/models/{model}.curve.csv" for model in initialisations()],
     output:
         summary=f"{RESULTS}/evaluation/training_gain.json",
         table=f"{RESULTS}/evaluation/training_gain.csv",
-        figure=f"{RESULTS}/evaluation/training_gain.png",
-        curves=f"{RESULTS}/evaluation/loss_curves.png",
+        figure=report(
+            f"{RESULTS}/evaluation/training_gain.png",
+            category="3 Training",
+            labels={"figure": "1 gain of each training"},
+            caption="../report/training_gain.rst",
+        ),
     log:
         f"{RESULTS}/logs/measure_training_gain.log",
     benchmark:
@@ -103,7 +121,6 @@ rule measure_training_gain:
         code=code_of("measure_training_gain.py", "evaluation"),
         descriptors=lambda w, input: Path(input.references[0]).parents[2],
         shards=shards_measured(),
-        models=lambda w, input: Path(input.curves[0]).parent,
         pairs=json.dumps(initialisations()),
         units=json.dumps({model: unit for unit in UNITS for model in UNITS[unit]}),
         scale=SCALES[0],
@@ -115,10 +132,8 @@ rule measure_training_gain:
         seed=config["seed"],
     shell:
         'python "$SCRIPTS/measure_training_gain.py" --descriptors {params.descriptors} --shards {params.shards:q}'
-        " --models {params.models}"
         " --pairs {params.pairs:q} --units {params.units:q} --scale {params.scale}"
         " --training {input.training} {params.faces} {params.exclude}"
         " --ground-truth {input.truth} --matching {params.matching:q} --samples {params.samples}"
         " --confidence {params.confidence} --seed {params.seed} --threads {threads}"
-        " --output {output.summary} --table {output.table} --figure {output.figure}"
-        " --curves-figure {output.curves} > {log} 2>&1"
+        " --output {output.summary} --table {output.table} --figure {output.figure} > {log} 2>&1"

@@ -252,3 +252,52 @@ def test_impossible_votes_are_one_sentence(tmp_path):
     run = snakemake(tmp_path, "-n", overlays=overlay(tmp_path, ensembling={"vote": 4}))
     assert run.returncode != 0
     assert "ensembling.vote asks for 4 agreeing backbones, but backbones names 3" in run.stdout + run.stderr
+
+
+def report_of(folder, path, overlays=(MICRO,)):
+    """Results by path and the opening text of the report on a finished run."""
+    run = snakemake(folder, "--report", str(path), overlays=overlays)
+    assert run.returncode == 0, run.stderr[-3000:]
+    html = path.read_text()
+    # the page's own scripts come first, and one of them has a variable of that name
+    texts = {name: html.rsplit(f"var {name} = ", 1)[1] for name in ("results", "workflow_desc")}
+    return {name: json.JSONDecoder().raw_decode(text)[0] for name, text in texts.items()}
+
+
+def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
+    report = report_of(finished, tmp_path / "report.html")
+    assert set(report["results"]) == {
+        *(f"results/report/matches/{kind}.png" for kind in ("right", "wrong", "missed")),
+        *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
+        "results/evaluation/matching_table.csv",
+        "results/report/training_curves.png",
+        "results/report/pretraining_curves.png",
+        "results/report/synthesis/baseline_CC.jpg",
+        "results/report/synthesis/face_BW.jpg",
+        "results/report/provenance.html",
+    }
+    texts = [report["workflow_desc"], *(result["caption"] for result in report["results"].values())]
+    assert all(len(text) > 200 for text in texts)
+    assert not [text for text in texts if "system-message" in text or "{{" in text or "{%" in text]
+    full = json.loads((finished / "results" / "evaluation" / "matching.json").read_text())["summary"]["full"]
+    assert f"<td>{full['micro_ap']:.3f}</td>" in report["workflow_desc"]
+
+
+def test_provenance_shows_the_configuration_of_the_run(finished):
+    page = (finished / "results" / "report" / "provenance.html").read_text()
+    assert "families: [baseline_CC, face_BW]" in page  # of the overlay, not of config.yaml
+    assert page.count(".safetensors") == 6 + 3
+    assert '<td>train_model</td><td class="number">6</td>' in page
+
+
+def test_without_a_ground_truth_the_best_matches_are_shown(own_pictures, tmp_path):
+    settings = tmp_path / "own.yaml"
+    settings.write_text(OWN.format(results=tmp_path / "results"))
+    overlays = (*overlay(tmp_path, images={"ground_truth": None}), settings)
+    run = snakemake(own_pictures, "--cores", "2", overlays=overlays)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    report = report_of(own_pictures, tmp_path / "report.html", overlays=overlays)
+    folder = tmp_path / "results" / "report"
+    assert set(report["results"]) == {str(folder / "matches" / "best.png"), str(folder / "provenance.html")}
+    assert "micro-AP" not in report["workflow_desc"]
+    assert "broken.jpg" in (folder / "provenance.html").read_text()

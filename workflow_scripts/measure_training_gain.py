@@ -15,13 +15,12 @@ log = logging.getLogger("copytrace")
 
 
 def main() -> None:
-    """Read the arguments, measure both of each pair, write numbers and figures."""
+    """Read the arguments, measure both of each pair, write numbers and a figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--descriptors", required=True, type=Path, help="folder of the descriptor files")
     parser.add_argument(
         "--shards", required=True, type=json.loads, help='JSON {"role": descriptor files, 0: the sample}'
     )
-    parser.add_argument("--models", required=True, type=Path, help="folder of the models' curves")
     parser.add_argument("--pairs", required=True, type=json.loads, help='JSON {"trained model": "untrained model"}')
     parser.add_argument("--units", required=True, type=json.loads, help='JSON {"model": "unit that described it"}')
     parser.add_argument("--scale", required=True, type=int)
@@ -37,7 +36,6 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--table", required=True, type=Path)
     parser.add_argument("--figure", required=True, type=Path)
-    parser.add_argument("--curves-figure", required=True, type=Path)
     args = parser.parse_args()
     runtime.set_threads(args.threads)
     truth = ground_truth.positive_pairs(ground_truth.read(args.ground_truth))
@@ -76,8 +74,6 @@ def main() -> None:
     with runtime.atomic_output(args.table) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6f")
     training_gain.draw_gains(table, args.figure)
-    curves = {model: pd.read_csv(args.models / f"{model}.curve.csv") for model in args.pairs}
-    training_gain.draw_curves(curves, args.curves_figure)
     for row in rows:
         log.info("%-28s untrained %.3f  trained %.3f  %+.3f", *row.values())
     low, high = summary["mean_gain_interval"]

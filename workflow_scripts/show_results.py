@@ -23,6 +23,7 @@ def main() -> None:
     """Read the evaluation, where there is one, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configuration", required=True, type=Path, help="the run's config.yaml")
+    parser.add_argument("--report", required=True, type=Path, help="the HTML that Snakemake made of the run")
     args = parser.parse_args()
     settings = yaml.safe_load(args.configuration.read_text())
     results = Path(settings["results"])
@@ -35,7 +36,8 @@ def main() -> None:
         print_gain(json.loads(gain.read_text()))
     if matching.is_file():
         print_headlines(json.loads(matching.read_text())["summary"], settings["evaluation"]["confidence"])
-    print(f"\nMatches:     {matches}")
+    print(f"\nReport:      {args.report}, to be opened in a browser")
+    print(f"Matches:     {matches}")
     if matching.is_file():
         print(f"Evaluation:  {matching}, tables and figures beside it")
     print(f"Rejected:    {results / 'images' / 'rejected.csv'}")

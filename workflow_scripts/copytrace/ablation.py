@@ -19,10 +19,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from copytrace import ensembling, metrics
+from copytrace import ensembling, figures, metrics
 from copytrace.ensembling import Ensembling, family_names
 from copytrace.ground_truth import positive_pairs
-from copytrace.runtime import InputError, atomic_output, generator
+from copytrace.runtime import InputError, generator
 
 PRECISION = 0.9
 
@@ -394,7 +394,7 @@ def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
     """Precision over recall of the headline rows, and the precision at which recall is read off."""
     styles = [("#1b4f72", "-"), ("#2e86c1", "-"), ("#117a65", "-"), ("#b9770e", "-"), ("#b9770e", "--")]
     styles += [("#808b96", "--"), ("#943126", ":")]
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(PRECISION, color="0.6", linewidth=1, linestyle=":")
     for (label, row), (colour, line) in zip(headline_rows(rows), styles):
@@ -405,35 +405,37 @@ def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
         axes.plot(recall, precision, line, color=colour, linewidth=1.8, label=text)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.text(0.99, PRECISION, "precision 0.9", color="0.4", fontsize=9, ha="right", va="bottom")
-    figure.legend(title="micro-AP", loc="outside right upper", fontsize=9, title_fontsize=9, alignment="left")
+    figure.legend(title="micro-AP", loc="outside lower center", ncols=2, fontsize=10, title_fontsize=10)
     axes.grid(color="0.92")
-    _save(figure, path)
+    figures.save(figure, path)
 
 
 def draw_ablation(rows: Sequence[Row], confidence: float, path: Path) -> None:
-    """Micro-AP of every ingredient with its interval.
+    """Micro-AP of every ingredient as a bar, with its interval.
 
-    Single models share a line: a tick each, and the median model's point and interval.
+    Single models share a bar: a tick each, and the median model's value and interval.
     """
     lines = _ablation_lines(rows)
-    figure = Figure(figsize=(9, 1.2 + 0.27 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(9, 1.0 + 0.25 * len(lines)), layout="constrained")
     axes = figure.subplots()
     at_edge = axes.get_yaxis_transform()
     for y, (_, members, colour) in enumerate(lines):
         shown = median_row(members, members[0].group)
+        axes.barh(y, shown.micro_ap, height=0.7, color=colour, alpha=0.3)
         if len(members) > 1:
-            axes.plot([row.micro_ap for row in members], [y] * len(members), "|", color=colour, ms=10, alpha=0.5)
-        axes.plot(shown.interval, [y, y], color=colour, linewidth=1.6)
+            axes.plot([row.micro_ap for row in members], [y] * len(members), "|", color=colour, ms=12, alpha=0.6)
+        axes.plot(shown.interval, [y, y], color=colour, linewidth=1.8)
         axes.plot(shown.micro_ap, y, "o", color=colour, ms=6)
-        axes.text(1.01, y, f"{shown.micro_ap:.3f}", transform=at_edge, va="center", fontsize=9)
+        axes.text(1.01, y, f"{shown.micro_ap:.3f}", transform=at_edge, va="center", fontsize=10)
         if y and colour != lines[y - 1][2]:
             axes.axhline(y - 0.5, color="0.85", linewidth=0.8)
     axes.axvline(rows[0].micro_ap, color=lines[0][2], linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(lines)), [label for label, _, _ in lines], fontsize=9)
+    axes.set_yticks(range(len(lines)), [label for label, _, _ in lines], fontsize=10)
     axes.set(ylim=(len(lines) - 0.5, -0.5), xlim=(0, 1))
     axes.set_xlabel(f"micro-AP, {confidence:.0%} bootstrap interval over queries")
     axes.grid(axis="x", color="0.92")
-    _save(figure, path)
+    axes.set_axisbelow(True)
+    figures.save(figure, path)
 
 
 def _ablation_lines(rows: Sequence[Row]) -> list[tuple[str, list[Row], str]]:
@@ -463,9 +465,3 @@ GROUP_COLOURS = {
     "untrained vote": "#808b96",
     "hash": "#943126",
 }
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG without a date or version in it, so that equal figures are equal bytes."""
-    with atomic_output(path) as temporary:
-        figure.savefig(temporary, dpi=150, metadata={"Software": None})

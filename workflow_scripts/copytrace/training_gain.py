@@ -8,16 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from copytrace import descriptor_files, matching, metrics
-from copytrace.runtime import atomic_output, generator
+from copytrace import descriptor_files, figures, matching, metrics
+from copytrace.runtime import generator
 
 
 def whole_picture_matches(
@@ -65,58 +61,19 @@ def average_precisions(
 
 def draw_gains(table: pd.DataFrame, path: Path) -> None:
     """Micro-AP before and after training, a line per model: `model, untrained, trained`."""
-    ordered = table.sort_values("trained").reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.24 * len(ordered)), layout="constrained")
-    better = ordered.trained >= ordered.untrained
-    axes.hlines(
-        ordered.index,
-        ordered.untrained,
-        ordered.trained,
-        color=np.where(better, "tab:green", "tab:red"),
-        lw=2,
-    )
-    axes.plot(ordered.untrained, ordered.index, "o", color="0.6", label="untrained")
-    axes.plot(ordered.trained, ordered.index, "o", color="tab:blue", label="trained")
-    axes.set_yticks(ordered.index, ordered.model, fontsize=8)
+    ordered = table.sort_values("trained", ascending=False).reset_index(drop=True)
+    figure = Figure(figsize=(9, 1.4 + 0.21 * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    gain = ordered["trained"] - ordered["untrained"]
+    colours = np.where(gain >= 0, "tab:green", "tab:red")
+    axes.hlines(ordered.index, ordered["untrained"], ordered["trained"], color=colours, linewidth=2)
+    axes.plot(ordered["untrained"], ordered.index, "o", color="0.6", label="untrained")
+    axes.plot(ordered["trained"], ordered.index, "o", color="tab:blue", label="trained")
+    for y, value in enumerate(gain):
+        axes.text(1.01, y, f"{value:+.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.set_yticks(ordered.index, ordered["model"], fontsize=9)
+    axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.set_xlabel("micro-AP, whole edited copies against whole references")
-    axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right")
-    with atomic_output(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
-
-
-def draw_curves(curves: dict[str, pd.DataFrame], path: Path) -> None:
-    """The cross-entropy of every model over its steps, a panel per family, beside ln(classes)."""
-    families = sorted({model.split(".", 1)[0] for model in curves})
-    columns = min(4, len(families))
-    rows = -(-len(families) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3 * columns, 0.6 + 2.2 * rows),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    names = sorted({model.split(".", 1)[1] for model in curves})
-    for panel, family in zip(axes.flat, families):
-        for number, backbone in enumerate(names):
-            curve = curves.get(f"{family}.{backbone}")
-            if curve is None:
-                continue
-            smooth = curve.cross_entropy.rolling(5, min_periods=1, center=True).mean()
-            panel.plot(curve.step, smooth, lw=1.2, color=f"C{number}", label=backbone)
-            chance = float(curve.ln_classes.iloc[0])
-            panel.axhline(chance, color="0.4", ls="--", lw=1, label="ln(classes)" if number == 0 else None)
-        panel.set_title(family, fontsize=9)
-        panel.tick_params(labelsize=8)
-    for panel in axes.flat[len(families) :]:
-        panel.axis("off")
-    figure.supxlabel("training step", fontsize=9)
-    figure.supylabel("cross-entropy", fontsize=9)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
-    with atomic_output(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    axes.grid(axis="x", color="0.92")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=10)
+    figures.save(figure, path)

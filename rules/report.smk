@@ -1,0 +1,175 @@
+# Report: what a person looks at beside the evaluation. Everything here is cheap and changes no match.
+
+
+rule draw_gallery:
+    """Matches to look at: query beside reference, with the parts that matched drawn on both."""
+    input:
+        final=f"{RESULTS}/matching.csv",
+        voted=expand(f"{RESULTS}/ensembling/{{family}}.parquet", family=FAMILIES),
+        tile_votes=expand(f"{RESULTS}/ensembling/tiles/{{family}}.parquet", family=TILE_FAMILIES),
+        parts=f"{RESULTS}/parts/queries.parquet",
+        tiles=f"{RESULTS}/parts/tiles.parquet" if TILE_FAMILIES else [],
+        faces=face_references(),
+        queries=manifest("queries"),
+        references=manifest("references"),
+        truth=f"{RESULTS}/images/ground_truth.csv" if HAS_TRUTH else [],
+    output:
+        [
+            report(
+                f"{RESULTS}/report/matches/{kind}.png",
+                category="1 Matches",
+                labels={"gallery": f"{number} {kind}"},
+                caption=f"../report/matches_{kind}.rst",
+            )
+            for number, kind in enumerate(GALLERIES, start=1)
+        ],
+    log:
+        f"{RESULTS}/logs/draw_gallery.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_gallery.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=64000,
+        runtime=60,
+    params:
+        code=code_of("draw_gallery.py", "evaluation"),
+        tile_votes=lambda w, input: flag("--tile-votes", input.tile_votes),
+        tiles=lambda w, input: flag("--tiles", input.tiles),
+        faces=lambda w, input: flag("--faces", input.faces),
+        truth=lambda w, input: flag("--ground-truth", input.truth),
+        counted=config["evaluation"]["queries"],
+        ensembling=section("ensembling"),
+        sides=minimum_sides(FAMILIES),
+        matches=config["report"]["gallery_matches"],
+        galleries=lambda w, output: [f"--{kind} {path}" for kind, path in zip(GALLERIES, output)],
+    shell:
+        'python "$SCRIPTS/draw_gallery.py" --final {input.final} --voted {input.voted} {params.tile_votes}'
+        " --parts {input.parts} {params.tiles} {params.faces} --queries {input.queries} --references {input.references}"
+        " {params.truth} --count {params.counted} --ensembling {params.ensembling:q} --family-sides {params.sides:q}"
+        " --matches {params.matches} --threads {threads} {params.galleries} > {log} 2>&1"
+
+
+rule draw_training_curves:
+    """The cross-entropy of every training beside that of a guess."""
+    input:
+        expand(f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv", family=TRAINED, backbone=BACKBONES),
+    output:
+        report(
+            f"{RESULTS}/report/training_curves.png",
+            category="3 Training",
+            labels={"figure": "2 loss of the trainings"},
+            caption="../report/training_curves.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/draw_training_curves.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_training_curves.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("draw_loss_curves.py", "evaluation"),
+    shell:
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss cross_entropy --label cross-entropy'
+        " --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule draw_pretraining_curves:
+    """The loss of every pretraining."""
+    input:
+        expand(f"{RESULTS}/pretraining/{{backbone}}.curve.csv", backbone=PRETRAINED),
+    output:
+        report(
+            f"{RESULTS}/report/pretraining_curves.png",
+            category="3 Training",
+            labels={"figure": "3 loss of the pretrainings"},
+            caption="../report/pretraining_curves.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/draw_pretraining_curves.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_pretraining_curves.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("draw_loss_curves.py", "evaluation"),
+    shell:
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "Barlow Twins loss"'
+        " --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule draw_synthesis_sheet:
+    """Some classes of a family's training set: each picture and its edited copies in a row."""
+    input:
+        index=lambda w: synthesised(w.family, "parquet"),
+        tars=lambda w: synthesised(w.family, "tar"),
+    output:
+        report(
+            f"{RESULTS}/report/synthesis/{{family}}.jpg",
+            category="4 Synthesised pictures",
+            labels={"family": "{family}"},
+            caption="../report/synthesis.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/draw_synthesis_sheet/{{family}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_synthesis_sheet/{{family}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("draw_synthesis_sheet.py", "evaluation"),
+        classes=config["report"]["sheet_classes"],
+        copies=config["report"]["sheet_copies"],
+    shell:
+        'python "$SCRIPTS/draw_synthesis_sheet.py" --index {input.index} --classes {params.classes}'
+        " --copies {params.copies} --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule list_provenance:
+    """Versions, machine, configuration, seeds, hashes of weights, run times; made when all results are there."""
+    input:
+        matches=f"{RESULTS}/matching.csv",
+        rejected=f"{RESULTS}/images/rejected.csv",
+        evaluation=evaluation_results(),
+        weights=all_weights(),
+    output:
+        report(
+            f"{RESULTS}/report/provenance.html",
+            category="5 Provenance",
+            labels={"page": "versions, configuration, weights, run times"},
+            caption="../report/provenance.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/list_provenance.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/list_provenance.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_of("list_provenance.py", "evaluation"),
+        configuration=configuration_as_yaml(),
+        seeds=json.dumps({"seed": config["seed"], "whitening.seed": config["whitening"]["seed"]}),
+        rule_threads=threads_of_rules(),
+        benchmarks=f"{RESULTS}/benchmarks",
+    shell:
+        'python "$SCRIPTS/list_provenance.py" --configuration {params.configuration:q} --execution "$EXECUTION"'
+        " --seeds {params.seeds:q} --rule-threads {params.rule_threads:q}"
+        ' --code "$SCRIPTS/.." --weights {input.weights} --benchmarks {params.benchmarks} --rejected {input.rejected}'
+        " --threads {threads} --output {output} > {log} 2>&1"

@@ -1,0 +1,17 @@
+"""What all figures share: their size in pixels and how they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from copytrace.runtime import atomic_output
+
+DPI = 110  # nine inches are what the report shows at full size in a window of 1366 pixels
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure as PNG without a date or version in it, so that equal figures are equal bytes."""
+    with atomic_output(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})

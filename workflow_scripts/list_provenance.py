@@ -1,0 +1,43 @@
+"""Write where a run's results come from: versions, machine, configuration, seeds, weights, run times."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from copytrace import provenance_page, runtime
+
+
+def main() -> None:
+    """Read the arguments and what the run left behind, write one HTML page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configuration", required=True, help="the resolved configuration as YAML")
+    parser.add_argument("--execution", required=True, type=json.loads, help="its section `execution` as JSON")
+    parser.add_argument("--seeds", required=True, type=json.loads, help='JSON {"key": seed}')
+    parser.add_argument("--rule-threads", required=True, type=json.loads, help='JSON {"rule": threads}')
+    parser.add_argument("--code", required=True, type=Path, help="folder of Snakefile and pyproject.toml")
+    parser.add_argument("--weights", required=True, nargs="+", type=Path, help="safetensors files")
+    parser.add_argument("--benchmarks", required=True, type=Path, help="folder of Snakemake's benchmark files")
+    parser.add_argument("--rejected", required=True, help="CSV role,path,reason")
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True, type=Path, help="HTML")
+    args = parser.parse_args()
+    runtime.set_threads(args.threads)
+    with runtime.Throughput("weights files", args.threads) as meter:
+        page = provenance_page.page(
+            args.configuration,
+            args.execution,
+            args.seeds,
+            args.code,
+            args.weights,
+            provenance_page.run_times(args.benchmarks, args.rule_threads),
+            pd.read_csv(args.rejected, dtype=str, keep_default_na=False),
+        )
+        with runtime.atomic_output(args.output) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        meter.add(len(args.weights))
+
+
+if __name__ == "__main__":
+    runtime.run(main)
