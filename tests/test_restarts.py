@@ -1,7 +1,8 @@
-"""What survives an edit, a kill and a full disk: the runs are real ones, in a copy of the repository."""
+"""What survives a full disk, an edit and a kill; the runs are real ones, in a copy of the repository."""
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -9,8 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
+import torch
+from matplotlib.figure import Figure
+
+from copytrace import manifests, runtime
+from copytrace.networks.weights import save_weights
+from copytrace.synthesis.tarset import write_shard
 
 REPOSITORY = Path(__file__).parent.parent
 MATCHES = "results/matching.csv"
@@ -34,9 +43,105 @@ execution: {checkpoint_every: 5}
 """
 
 
+NUMBERS = np.random.default_rng(0).random((100, 100))
+
+
+def write_tar(path: Path) -> None:
+    with runtime.atomic_output(path) as temporary:
+        write_shard(temporary, path.name, [(0, copy, NUMBERS.tobytes()) for copy in range(3)])
+
+
+def write_figure(path: Path) -> None:
+    figure = Figure()
+    figure.add_subplot().imshow(NUMBERS)
+    with runtime.atomic_output(path) as temporary:
+        figure.savefig(temporary)
+
+
+WRITERS = {
+    "table.csv": lambda path: manifests.write_table(pd.DataFrame(NUMBERS), path),
+    "table.parquet": lambda path: manifests.write_table(pd.DataFrame(NUMBERS), path),
+    "model.safetensors": lambda path: save_weights(path, {"weights": torch.from_numpy(NUMBERS)}, {}),
+    "set.tar": write_tar,
+    "figure.png": write_figure,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("limit", [0, 10_000])
+def test_a_writer_without_room_names_its_file_and_leaves_nothing(tmp_path, name, limit):
+    """A limit on the size of files takes the place of a full disk: writing fails in the same way."""
+    path = tmp_path / name
+    path.write_bytes(b"from the run before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(runtime.NoRoom) as failure:
+            WRITERS[name](path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(failure.value) == f"{path} can't be written (File too large): make room and run the same command again"
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert path.read_bytes() == b"from the run before"
+    WRITERS[name](path)
+    assert path.stat().st_size > 10_000
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    with (
+        pytest.raises(runtime.NoRoom, match=r"a\.txt can't be written \(No space left on device\)"),
+        runtime.atomic_output(tmp_path / "a.txt"),
+    ):
+        Path("/dev/full").write_text("always full")
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"), runtime.atomic_output(tmp_path / "a.txt"):
+        (tmp_path / "missing.csv").read_text()
+
+
+def test_a_script_without_room_says_one_sentence(tmp_path):
+    size = np.full(1000, 640)
+    ids = [f"{i:04d}" for i in range(1000)]
+    manifests.write_table(pd.DataFrame({"image_id": ids, "width": size, "height": size}), tmp_path / "m.parquet")
+    script = [sys.executable, str(REPOSITORY / "workflow_scripts" / "cut_reference_tiles.py"), "--references"]
+    script += [str(tmp_path / "m.parquet"), "--tiles", '{"kinds": ["whole"]}', "--output", str(tmp_path / "t.parquet")]
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *script]  # 4 KiB
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert done.returncode == 2
+    sentence = f"{tmp_path / 't.parquet'} can't be written (File too large): make room and run the same command again"
+    assert done.stderr == f"error: {sentence}\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.parquet"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    killed = "import os, signal, sys; from copytrace.runtime import atomic_output\n"
+    killed += "with atomic_output(sys.argv[1]) as path: path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    for name in ("[a].csv", "other.csv"):
+        subprocess.run([sys.executable, "-c", killed, tmp_path / name], cwd=REPOSITORY / "workflow_scripts")
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert len(left) == 2
+    assert all(name.startswith(".") for name in left)
+    with runtime.atomic_output(tmp_path / "[a].csv") as temporary:
+        temporary.write_text("whole")
+    other = next(name for name in left if "other" in name)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"[a].csv", other}
+
+
+def test_of_two_writers_of_a_file_the_later_stands(tmp_path):
+    """The earlier one is the leftover of a run whose Snakemake alone was killed."""
+    path = tmp_path / "a.csv"
+    with pytest.raises(FileNotFoundError), runtime.atomic_output(path) as earlier:
+        earlier.write_text("earlier")
+        with runtime.atomic_output(path) as later:
+            later.write_text("later")
+    assert path.read_text() == "later"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
+
+
 def clone(folder: Path) -> Path:
     """The repository as a user has it, with the small configuration."""
-    others = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "tests", "docs", "__pycache__", ".*_cache")
+    others = shutil.ignore_patterns(".*", "results", "tests", "docs", "__pycache__")
     shutil.copytree(REPOSITORY, folder, ignore=others)
     shutil.copy(REPOSITORY / "tests" / "configuration" / "micro.yaml", folder)
     (folder / "small.yaml").write_text(SMALL)
@@ -119,19 +224,27 @@ def in_training(folder: Path, beyond: int) -> tuple[subprocess.Popen, psutil.Pro
     """Start a run and wait until its training has a checkpoint beyond a step: the run, and the training's process."""
     run = start(folder, "--cores", "2", MATCHES)
     wait_for(lambda: newest_checkpoint(folder) > beyond, run, folder)
-    jobs = [
-        process
-        for process in psutil.Process(run.pid).children(recursive=True)
-        if process.name().startswith("python") and any("train_model.py" in word for word in process.cmdline())
-    ]
-    assert len(jobs) == 1
+    job = next(process for process in psutil.Process(run.pid).children(recursive=True) if is_training(process))
     assert not (folder / MODEL).exists()
-    return run, jobs[0]
+    return run, job
+
+
+def is_training(process: psutil.Process) -> bool:
+    """Whether a process is the training itself, not the shell around it."""
+    try:
+        return process.name().startswith("python") and any("train_model.py" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def resumed_from(folder: Path) -> int:
     """The step that the training's log says it went on from."""
     return int(re.search(r"going on from step (\d+) of 400", (folder / TRAINING_LOG).read_text())[1])
+
+
+def times(folder: Path, *patterns: str) -> dict[Path, int]:
+    """When the results that match were written: by jobs that had ended, because later ones have begun."""
+    return {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(f"results/{pattern}")}
 
 
 def unlock(folder: Path) -> None:
@@ -151,14 +264,15 @@ def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp
     assert status != 0
     assert "unlock" in terminal
     unlock(folder)
-    finished = {path: path.stat().st_mtime_ns for path in folder.glob("results/images/shards/*/*.parquet")}
-    assert finished
+    finished = times(folder, "images/listings/training.parquet", "images/shards/training/*.parquet")
 
     # The whole run, in the middle of the training.
     run, _ = in_training(folder, beyond=0)
     os.killpg(run.pid, signal.SIGKILL)
     finish(run, folder)
     unlock(folder)
+    finished |= times(folder, "images/training.parquet", "synthesis/*/*", "pretraining/*")
+    assert len(finished) == 6
     step = newest_checkpoint(folder)
 
     # One job.
@@ -177,33 +291,23 @@ def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp
     status, terminal = finish(run, folder)
     assert status != 0
     step = newest_checkpoint(folder)
-    print(terminal)
 
-    # A job that somebody ends.
-    run, job = in_training(folder, beyond=step)
-    assert resumed_from(folder) == step
-    job.terminate()
-    status, terminal = finish(run, folder)
-    assert status != 0
-    assert "Error in rule train_model" in terminal
-    assert "ended by SIGTERM after step" in terminal
-    print(terminal)
-    step = newest_checkpoint(folder)
-
-    # Snakemake alone. Its training is left over, stops for a moment, and works on beside the one of the next run.
+    # Snakemake alone: its training is left over, and works on beside the one of the next run.
     run, leftover = in_training(folder, beyond=step)
     leftover.suspend()
-    run.kill()
-    finish(run, folder)
-    unlock(folder)
-    step = newest_checkpoint(folder)
-    run = start(folder, "--cores", "2", MATCHES)
-    wait_for(lambda: "going on" in (folder / TRAINING_LOG).read_text(), run, folder)
-    leftover.resume()
-    status, terminal = finish(run, folder)
+    try:
+        run.kill()
+        finish(run, folder)
+        unlock(folder)
+        step = newest_checkpoint(folder)
+        run = start(folder, "--cores", "2", MATCHES)
+        wait_for(lambda: f"going on from step {step} of" in (folder / TRAINING_LOG).read_text(), run, folder)
+        leftover.resume()
+        status, terminal = finish(run, folder)
+    finally:
+        leftover.kill()
     assert status == 0, terminal[-6000:]
-    assert resumed_from(folder) == step
 
     assert (folder / MATCHES).read_bytes() == (undisturbed / MATCHES).read_bytes()
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # no finished job was done again
     assert planned(folder) == {}
