@@ -300,8 +300,10 @@ def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp
         finish(run, folder)
         unlock(folder)
         step = newest_checkpoint(folder)
+        log = folder / TRAINING_LOG
+        log.unlink()
         run = start(folder, "--cores", "2", MATCHES)
-        wait_for(lambda: f"going on from step {step} of" in (folder / TRAINING_LOG).read_text(), run, folder)
+        wait_for(lambda: log.exists() and f"going on from step {step} of" in log.read_text(), run, folder)
         leftover.resume()
         status, terminal = finish(run, folder)
     finally:
