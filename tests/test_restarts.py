@@ -1,5 +1,6 @@
 """What survives a full disk, an edit and a kill; the runs are real ones, in a copy of the repository."""
 
+import contextlib
 import os
 import re
 import resource
@@ -307,7 +308,8 @@ def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp
         leftover.resume()
         status, terminal = finish(run, folder)
     finally:
-        leftover.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has come to its end
+            leftover.kill()
     assert status == 0, terminal[-6000:]
 
     assert (folder / MATCHES).read_bytes() == (undisturbed / MATCHES).read_bytes()
