@@ -19,8 +19,11 @@ import torch
 from matplotlib.figure import Figure
 
 from copytrace import manifests, runtime
+from copytrace.descriptor_files import write_descriptors, write_whitening
 from copytrace.networks.weights import save_weights
+from copytrace.sample.queries import whole_directory
 from copytrace.synthesis.tarset import write_shard
+from copytrace.whitening import Whitening
 
 REPOSITORY = Path(__file__).parent.parent
 MATCHES = "results/matching.csv"
@@ -45,6 +48,7 @@ execution: {checkpoint_every: 5}
 
 
 NUMBERS = np.random.default_rng(0).random((100, 100))
+PARTS = pd.DataFrame({"image_id": [f"{i}" for i in range(100)], "part": 0})
 
 
 def write_tar(path: Path) -> None:
@@ -59,10 +63,17 @@ def write_figure(path: Path) -> None:
         figure.savefig(temporary)
 
 
+def write_folder(path: Path) -> None:
+    with whole_directory(path) as folder:
+        (folder / "picture").write_bytes(NUMBERS.tobytes())
+
+
 WRITERS = {
     "table.csv": lambda path: manifests.write_table(pd.DataFrame(NUMBERS), path),
     "table.parquet": lambda path: manifests.write_table(pd.DataFrame(NUMBERS), path),
     "model.safetensors": lambda path: save_weights(path, {"weights": torch.from_numpy(NUMBERS)}, {}),
+    "descriptors.h5": lambda path: write_descriptors(path, PARTS, {("f.b", 32): NUMBERS}, {"f.b": {"network": "x"}}),
+    "whitening.h5": lambda path: write_whitening(path, {("f.b", 32): Whitening(NUMBERS[0], NUMBERS)}),
     "set.tar": write_tar,
     "figure.png": write_figure,
 }
@@ -86,6 +97,20 @@ def test_a_writer_without_room_names_its_file_and_leaves_nothing(tmp_path, name,
     assert path.read_bytes() == b"from the run before"
     WRITERS[name](path)
     assert path.stat().st_size > 10_000
+
+
+def test_a_folder_without_room_is_not_left_in_part(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(runtime.NoRoom, match=r"drawn can't be written \(File too large\)"):
+            write_folder(tmp_path / "drawn")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".drawn.0123abc_").mkdir()  # what a killed writer left
+    write_folder(tmp_path / "drawn")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["drawn"]
 
 
 def test_a_full_disk_is_called_so(tmp_path):
