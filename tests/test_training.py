@@ -2,6 +2,9 @@
 
 import dataclasses
 import io
+import os
+import resource
+import signal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ from copytrace import fitting
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import seeded
-from copytrace.runtime import Execution
+from copytrace.runtime import Execution, NoRoom
 from copytrace.synthesis.tarset import TrainingSet, write_shard
 from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
 
@@ -159,6 +162,33 @@ def test_a_torn_checkpoint_is_passed_over(training_set, tmp_path, monkeypatch, c
     assert "going on from step 3 of 8" in caplog.text
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values()):
         assert torch.equal(a, b)
+
+
+def test_a_training_that_is_ended_does_not_look_finished(training_set, tmp_path, monkeypatch, caplog):
+    original = CopyTraining.training_step
+
+    def ended(self, batch, index):
+        if batch[0] == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, index)
+
+    monkeypatch.setattr(CopyTraining, "training_step", ended)
+    with caplog.at_level("INFO"), pytest.raises(SystemExit) as end:
+        train(training_set, tmp_path / "ended")
+    assert end.value.code == 128 + signal.SIGTERM
+    assert "ended by SIGTERM after step 5 of 8" in caplog.text
+    assert [p.name for p in (tmp_path / "ended").iterdir()] == ["step-3.ckpt"]
+
+
+def test_a_checkpoint_without_room_ends_the_training_and_leaves_nothing(training_set, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # in place of a full disk
+    try:
+        with pytest.raises(NoRoom, match=r"step-3\.ckpt can't be written \(File too large\)"):
+            train(training_set, tmp_path / "c")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_the_last_checkpoints_are_kept(training_set, tmp_path):

@@ -43,9 +43,11 @@ def main() -> None:
 
     backgrounds = ForeignPictures(pd.read_parquet(args.backgrounds, columns=["path"])["path"].tolist())
     renderer = Renderer.from_settings(args.seed, args.family, args.synthesis, args.family_settings, backgrounds)
-    with runtime.atomic_output(args.tar) as tar, runtime.atomic_output(args.index) as index:
+    with runtime.atomic_output(args.tar) as temporary:
         copies = render_classes(renderer, classes.iloc[start:stop], args.threads)
-        write_shard(tar, args.tar.name, copies).to_parquet(index, index=False)
+        index = write_shard(temporary, args.tar.name, copies)
+    with runtime.atomic_output(args.index) as temporary:
+        index.to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ MODEL/SCALE with `mean` [d] and `matrix` [d, k]. Loads no torch: the matching st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -24,13 +25,24 @@ def write_descriptors(
     path: str | Path, parts: pd.DataFrame, vectors: Vectors, attributes: Mapping[str, Mapping[str, str]]
 ) -> None:
     """Write a descriptor file; `parts` holds the rows that `vectors` describe, `attributes` those of each model."""
-    with runtime.atomic_output(path) as temporary, h5py.File(temporary, "w") as file:
+    with _new_file(path) as file:
         file.create_dataset("image_ids", data=list(parts.image_id), dtype=h5py.string_dtype())
         file["parts"] = parts.part.to_numpy(np.int16)
         for model, named in attributes.items():
             file.create_group(model).attrs.update(named)
         for (model, scale), block in vectors.items():
             file[f"{model}/vectors/{scale}"] = block.astype(np.float32, copy=False)
+
+
+@contextmanager
+def _new_file(path: str | Path) -> Iterator[h5py.File]:
+    """An HDF5 file that becomes `path`. Through a file of Python: HDF5's own crash on a full disk."""
+    with (
+        runtime.atomic_output(path) as temporary,
+        temporary.open("wb+") as stream,
+        h5py.File(stream, "w") as file,
+    ):
+        yield file
 
 
 def read_rows(paths: list[str]) -> pd.DataFrame:
@@ -58,7 +70,7 @@ def open_descriptors(path: str) -> h5py.File:
 
 def write_whitening(path: str | Path, whitenings: Mapping[tuple[str, int], Whitening]) -> None:
     """Write the whitening of every (model, scale) of a unit: groups MODEL/SCALE with `mean` and `matrix`."""
-    with runtime.atomic_output(path) as temporary, h5py.File(temporary, "w") as file:
+    with _new_file(path) as file:
         for (model, scale), whitening in whitenings.items():
             file[f"{model}/{scale}/mean"] = whitening.mean
             file[f"{model}/{scale}/matrix"] = whitening.matrix

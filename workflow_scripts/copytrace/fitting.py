@@ -7,8 +7,9 @@ killed and resumed sees what an undisturbed one sees.
 from __future__ import annotations
 
 import logging
-import os
 import re
+import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from copytrace.devices import choose_precision
 
 compat.ensure_torchvision()  # Lightning imports torchvision where there is one
 import lightning.pytorch as lightning  # noqa: E402
+from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
+from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips and advertisements
 
@@ -72,8 +75,17 @@ class _StepsFrom(Sampler[int]):
             step += 1
 
 
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints as whole files; Lightning's own way takes each through the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`, whole or not at all."""
+        with runtime.atomic_output(path) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+
+
 class _Checkpoints(lightning.Callback):
-    """Writes step-N.ckpt every `every` steps under a temporary name, renames it, and keeps the last `keep`."""
+    """Writes step-N.ckpt every `every` steps and keeps the last `keep`."""
 
     def __init__(self, folder: Path, every: int, keep: int):
         self.folder, self.every, self.keep = folder, every, keep
@@ -83,13 +95,10 @@ class _Checkpoints(lightning.Callback):
         step = trainer.global_step
         if step % self.every or step == trainer.max_steps:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".step-{step}.{os.getpid()}"
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(self.folder / f"step-{step}.ckpt")
         if trainer.is_global_zero:
-            temporary.replace(self.folder / f"step-{step}.ckpt")
             for old in _newest_first(self.folder)[self.keep :]:
-                old.unlink()
+                old.unlink(missing_ok=True)  # the leftover of a killed run may do the same
 
 
 class _Progress(lightning.Callback):
@@ -147,12 +156,17 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            plugins=[_WholeCheckpoints()],
             callbacks=[
                 _Checkpoints(checkpoints, execution.checkpoint_every, execution.keep_checkpoints),
                 _Progress(meter),
             ],
         )
-        trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
+        try:
+            trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
+        except SIGTERMException:
+            log.info("ended by SIGTERM after step %d of %d", trainer.global_step, steps)
+            sys.exit(128 + signal.SIGTERM)  # Lightning's own status is 0, as if all were done
 
 
 def _newest_readable(folder: Path) -> Path | None:

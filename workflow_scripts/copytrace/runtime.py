@@ -5,6 +5,8 @@ Light on purpose: table scripts import it too, so it loads neither torch nor Ope
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import logging
 import os
@@ -30,6 +32,10 @@ log = logging.getLogger("copytrace")
 
 class InputError(Exception):
     """A mistake in what the user gave: its text is one sentence naming the file or the key."""
+
+
+class NoRoom(Exception):
+    """An output that the disk, a quota or a limit has no room for: its text is one sentence naming the file."""
 
 
 def derive_seed(*identity: object) -> int:
@@ -102,19 +108,53 @@ def _do(item: Any) -> Any:
 def atomic_output(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` when the block ends without an error.
 
-    A reader never meets half a file, whatever kills the writer.
+    A reader never meets half a file, whatever kills the writer. What a killed writer of `path` left is removed
+    first; one that is still at work then fails, and the later writer's file stands. NoRoom if the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    with room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(glob.escape(f".{path.name}.") + "????????" + glob.escape(path.suffix)):
+            leftover.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())  # a power cut after the renaming would leave an empty file
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(path: str | Path) -> Iterator[None]:
+    """Turn an error of the block that comes from a full disk into NoRoom, which names `path`."""
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except NoRoom:  # names a file already
+        raise
+    except Exception as error:
+        reason = _full(error)
+        if reason is None:
+            raise
+        raise NoRoom(f"{path} can't be written ({reason}): make room and run the same command again") from error
+
+
+def _full(error: BaseException | None) -> str | None:
+    """The system's words if a full disk, a quota or a limit on sizes is behind an error; else None.
+
+    safetensors has the system's number in its text only; torch raises an error of its own while the system's is
+    handled.
+    """
+    while error is not None:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if getattr(error, "errno", None) == number or f"(os error {number})" in str(error):
+                return os.strerror(number)
+        error = error.__context__
+    return None
 
 
 def _umask() -> int:
@@ -181,10 +221,10 @@ def peak_memory_mb() -> float:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script: log lines on standard error, a user's mistake as one sentence and exit status 2."""
+    """Run a script: log lines on standard error; a user's mistake or a full disk as one sentence, exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         main()
-    except InputError as mistake:
+    except (InputError, NoRoom) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)

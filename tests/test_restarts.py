@@ -1,0 +1,342 @@
+"""What survives a full disk, an edit and a kill; the runs are real ones, in a copy of the repository."""
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from copytrace import manifests, runtime
+from copytrace.descriptor_files import write_descriptors, write_whitening
+from copytrace.networks.weights import save_weights
+from copytrace.sample.queries import whole_directory
+from copytrace.synthesis.tarset import write_shard
+from copytrace.whitening import Whitening
+
+REPOSITORY = Path(__file__).parent.parent
+MATCHES = "results/matching.csv"
+MODEL = "results/models/baseline_CC.tiny.safetensors"
+TRAINING_LOG = "results/logs/train_model/baseline_CC.tiny.log"
+
+# One family, one backbone, and a training that is long enough to be killed amid.
+SMALL = """
+images: {shards: {training: 1, references: 1, queries: 1, validation: 1}}
+families: [baseline_CC]
+backbones: [tiny]
+scales: [32]
+synthesis: {shards: 1}
+backbone_table: {tiny: {network: resnet10_tiny, weights: {source: none}}}
+training: {steps: 400}
+parts: {kinds: [whole, mirror, selective_search]}
+tiles: {families: [], scales: []}
+ensembling: {vote: 1, tile_vote: 1}
+evaluation: {untrained_families: []}
+execution: {checkpoint_every: 5}
+"""
+
+
+NUMBERS = np.random.default_rng(0).random((100, 100))
+PARTS = pd.DataFrame({"image_id": [f"{i}" for i in range(100)], "part": 0})
+
+
+def write_tar(path: Path) -> None:
+    with runtime.atomic_output(path) as temporary:
+        write_shard(temporary, path.name, [(0, copy, NUMBERS.tobytes()) for copy in range(3)])
+
+
+def write_figure(path: Path) -> None:
+    figure = Figure()
+    figure.add_subplot().imshow(NUMBERS)
+    with runtime.atomic_output(path) as temporary:
+        figure.savefig(temporary)
+
+
+def write_folder(path: Path) -> None:
+    with whole_directory(path) as folder:
+        (folder / "picture").write_bytes(NUMBERS.tobytes())
+
+
+WRITERS = {
+    "table.csv": lambda path: manifests.write_table(pd.DataFrame(NUMBERS), path),
+    "table.parquet": lambda path: manifests.write_table(pd.DataFrame(NUMBERS), path),
+    "model.safetensors": lambda path: save_weights(path, {"weights": torch.from_numpy(NUMBERS)}, {}),
+    "descriptors.h5": lambda path: write_descriptors(path, PARTS, {("f.b", 32): NUMBERS}, {"f.b": {"network": "x"}}),
+    "whitening.h5": lambda path: write_whitening(path, {("f.b", 32): Whitening(NUMBERS[0], NUMBERS)}),
+    "set.tar": write_tar,
+    "figure.png": write_figure,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("limit", [0, 10_000])
+def test_a_writer_without_room_names_its_file_and_leaves_nothing(tmp_path, name, limit):
+    """A limit on the size of files takes the place of a full disk: writing fails in the same way."""
+    path = tmp_path / name
+    path.write_bytes(b"from the run before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(runtime.NoRoom) as failure:
+            WRITERS[name](path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(failure.value) == f"{path} can't be written (File too large): make room and run the same command again"
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert path.read_bytes() == b"from the run before"
+    WRITERS[name](path)
+    assert path.stat().st_size > 10_000
+
+
+def test_a_folder_without_room_is_not_left_in_part(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(runtime.NoRoom, match=r"drawn can't be written \(File too large\)"):
+            write_folder(tmp_path / "drawn")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".drawn.0123abc_").mkdir()  # what a killed writer left
+    write_folder(tmp_path / "drawn")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["drawn"]
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    with (
+        pytest.raises(runtime.NoRoom, match=r"a\.txt can't be written \(No space left on device\)"),
+        runtime.atomic_output(tmp_path / "a.txt"),
+    ):
+        Path("/dev/full").write_text("always full")
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"), runtime.atomic_output(tmp_path / "a.txt"):
+        (tmp_path / "missing.csv").read_text()
+
+
+def test_a_script_without_room_says_one_sentence(tmp_path):
+    size = np.full(1000, 640)
+    ids = [f"{i:04d}" for i in range(1000)]
+    manifests.write_table(pd.DataFrame({"image_id": ids, "width": size, "height": size}), tmp_path / "m.parquet")
+    script = [sys.executable, str(REPOSITORY / "workflow_scripts" / "cut_reference_tiles.py"), "--references"]
+    script += [str(tmp_path / "m.parquet"), "--tiles", '{"kinds": ["whole"]}', "--output", str(tmp_path / "t.parquet")]
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *script]  # 4 KiB
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert done.returncode == 2
+    sentence = f"{tmp_path / 't.parquet'} can't be written (File too large): make room and run the same command again"
+    assert done.stderr == f"error: {sentence}\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.parquet"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    killed = "import os, signal, sys; from copytrace.runtime import atomic_output\n"
+    killed += "with atomic_output(sys.argv[1]) as path: path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    for name in ("[a].csv", "other.csv"):
+        subprocess.run([sys.executable, "-c", killed, tmp_path / name], cwd=REPOSITORY / "workflow_scripts")
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert len(left) == 2
+    assert all(name.startswith(".") for name in left)
+    with runtime.atomic_output(tmp_path / "[a].csv") as temporary:
+        temporary.write_text("whole")
+    other = next(name for name in left if "other" in name)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"[a].csv", other}
+
+
+def test_of_two_writers_of_a_file_the_later_stands(tmp_path):
+    """The earlier one is the leftover of a run whose Snakemake alone was killed."""
+    path = tmp_path / "a.csv"
+    with pytest.raises(FileNotFoundError), runtime.atomic_output(path) as earlier:
+        earlier.write_text("earlier")
+        with runtime.atomic_output(path) as later:
+            later.write_text("later")
+    assert path.read_text() == "later"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
+
+
+def clone(folder: Path) -> Path:
+    """The repository as a user has it, with the small configuration."""
+    others = shutil.ignore_patterns(".*", "results", "tests", "docs", "__pycache__")
+    shutil.copytree(REPOSITORY, folder, ignore=others)
+    shutil.copy(REPOSITORY / "tests" / "configuration" / "micro.yaml", folder)
+    (folder / "small.yaml").write_text(SMALL)
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start `snakemake` in a process group of its own, as a terminal does; its output goes to the file `terminal`."""
+    command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "micro.yaml", "small.yaml"]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with (folder / "terminal").open("w") as terminal:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=terminal, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def finish(run: subprocess.Popen, folder: Path) -> tuple[int, str]:
+    """Wait for a run: (exit status, what stood on the terminal)."""
+    status = run.wait(timeout=300)
+    return status, (folder / "terminal").read_text()
+
+
+def made(folder: Path) -> str:
+    """Run the documented command to its end, which must be good; returns what stood on the terminal."""
+    status, terminal = finish(start(folder, "--cores", "2", MATCHES), folder)
+    assert status == 0, terminal[-6000:]
+    return terminal
+
+
+def wait_for(condition, run: subprocess.Popen, folder: Path):
+    """The condition's value, as soon as it is true, while the run goes on."""
+    while not (value := condition()):
+        assert run.poll() is None, (folder / "terminal").read_text()[-6000:]
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = clone(tmp_path_factory.mktemp("undisturbed") / "copytrace")
+    made(folder)
+    return folder
+
+
+def planned(folder: Path) -> dict[str, int]:
+    """Jobs per rule that `snakemake -n` names."""
+    status, terminal = finish(start(folder, "-n", MATCHES), folder)
+    assert status == 0, terminal
+    table = terminal.rpartition("Job stats:")[2]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.M) if rule != "total"}
+
+
+def test_an_edited_module_reruns_only_what_imports_it(undisturbed):
+    module = undisturbed / "workflow_scripts" / "copytrace" / "proposals.py"
+    text = module.read_text()
+    assert planned(undisturbed) == {}
+    try:
+        module.write_text("# A comment\n" + text.replace('"""', '"""Said otherwise: ', 1))
+        assert planned(undisturbed) == {}
+        module.write_text(text + "\nADDED = 1\n")
+        assert planned(undisturbed) == {
+            "cut_query_parts": 1,
+            "merge_query_parts": 1,
+            "describe": 1,
+            "match_parts": 1,
+            "vote_backbones": 1,
+            "combine_families": 1,
+        }
+    finally:
+        module.write_text(text)
+
+
+def newest_checkpoint(folder: Path) -> int:
+    """The step of the newest checkpoint of the training; 0: none."""
+    found = (folder / "results" / "checkpoints").rglob("step-*.ckpt")
+    return max((int(path.stem.split("-")[1]) for path in found), default=0)
+
+
+def in_training(folder: Path, beyond: int) -> tuple[subprocess.Popen, psutil.Process]:
+    """Start a run and wait until its training has a checkpoint beyond a step: the run, and the training's process."""
+    run = start(folder, "--cores", "2", MATCHES)
+    wait_for(lambda: newest_checkpoint(folder) > beyond, run, folder)
+    job = next(process for process in psutil.Process(run.pid).children(recursive=True) if is_training(process))
+    assert not (folder / MODEL).exists()
+    return run, job
+
+
+def is_training(process: psutil.Process) -> bool:
+    """Whether a process is the training itself, not the shell around it."""
+    try:
+        return process.name().startswith("python") and any("train_model.py" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def resumed_from(folder: Path) -> int:
+    """The step that the training's log says it went on from."""
+    return int(re.search(r"going on from step (\d+) of 400", (folder / TRAINING_LOG).read_text())[1])
+
+
+def times(folder: Path, *patterns: str) -> dict[Path, int]:
+    """When the results that match were written: by jobs that had ended, because later ones have begun."""
+    return {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(f"results/{pattern}")}
+
+
+def unlock(folder: Path) -> None:
+    status, terminal = finish(start(folder, "--unlock"), folder)
+    assert status == 0, terminal
+
+
+def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp_path):
+    folder = clone(tmp_path / "copytrace")
+
+    # The whole run, early.
+    run = start(folder, "--cores", "2", MATCHES)
+    wait_for((folder / "results" / "images" / "training.parquet").exists, run, folder)
+    os.killpg(run.pid, signal.SIGKILL)
+    finish(run, folder)
+    status, terminal = finish(start(folder, "--cores", "2", MATCHES), folder)
+    assert status != 0
+    assert "unlock" in terminal
+    unlock(folder)
+    finished = times(folder, "images/listings/training.parquet", "images/shards/training/*.parquet")
+
+    # The whole run, in the middle of the training.
+    run, _ = in_training(folder, beyond=0)
+    os.killpg(run.pid, signal.SIGKILL)
+    finish(run, folder)
+    unlock(folder)
+    finished |= times(folder, "images/training.parquet", "synthesis/*/*", "pretraining/*")
+    assert len(finished) == 6
+    step = newest_checkpoint(folder)
+
+    # One job.
+    run, job = in_training(folder, beyond=step)
+    assert resumed_from(folder) == step
+    job.kill()
+    status, terminal = finish(run, folder)
+    assert status != 0
+    assert "Error in rule train_model" in terminal
+    step = newest_checkpoint(folder)
+
+    # Ctrl-C, which the terminal sends to all of the group.
+    run, _ = in_training(folder, beyond=step)
+    assert resumed_from(folder) == step
+    os.killpg(run.pid, signal.SIGINT)
+    status, terminal = finish(run, folder)
+    assert status != 0
+    step = newest_checkpoint(folder)
+
+    # Snakemake alone: its training is left over, and works on beside the one of the next run.
+    run, leftover = in_training(folder, beyond=step)
+    leftover.suspend()
+    try:
+        run.kill()
+        finish(run, folder)
+        unlock(folder)
+        step = newest_checkpoint(folder)
+        log = folder / TRAINING_LOG
+        log.unlink()
+        run = start(folder, "--cores", "2", MATCHES)
+        wait_for(lambda: log.exists() and f"going on from step {step} of" in log.read_text(), run, folder)
+        leftover.resume()
+        status, terminal = finish(run, folder)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has come to its end
+            leftover.kill()
+    assert status == 0, terminal[-6000:]
+
+    assert (folder / MATCHES).read_bytes() == (undisturbed / MATCHES).read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # no finished job was done again
+    assert planned(folder) == {}
