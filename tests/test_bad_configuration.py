@@ -320,6 +320,25 @@ def test_what_is_known_without_torch_is_true():
     assert {name: list(form.parameters) for name, form in FORMS.items()} == parameters
 
 
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        (
+            ["--dimensions", "513"],
+            "whitening.dimensions is 513, but the feature of backbone b (timm:resnet18) has only 512",
+        ),
+        (["--network", "timm:mobilenetv3_small_050", "--waveblock"], "has no stages layer2 and layer3 for a WaveBlock"),
+    ],
+)
+def test_networks_of_timm_are_asked_by_the_first_job_that_loads_them(tmp_path, flags, sentence):
+    command = [sys.executable, REPOSITORY / "workflow_scripts" / "prepare_backbone.py", "--backbone", "b"]
+    command += ["--network", "timm:resnet18", "--weights", '{"source": "none"}', "--seed", "0", "--threads", "1"]
+    done = subprocess.run([*command, "--output", "b.safetensors", *flags], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and sentence in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "-n", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder)

@@ -99,6 +99,19 @@ def demand(config: Config) -> dict[str, Any]:
     }
 
 
+def feature_dimensions(config: Config) -> int:
+    """How wide a backbone's feature has to be for the whitening; 0 where only embeddings are whitened."""
+    described = [*config["families"], *config["evaluation"]["untrained_families"]]
+    if config["descriptors"]["kind"] == "feature" or not all(training_of(config, f)["steps"] for f in described):
+        return config["whitening"]["dimensions"]
+    return 0
+
+
+def waves(config: Config) -> bool:
+    """Whether any training adds a WaveBlock to the backbones."""
+    return config["training"]["waveblock"] and any(training_of(config, f)["steps"] for f in config["families"])
+
+
 def _check_names(config: Config) -> None:
     """Lists of names point into tables, and at what is made."""
     for key, table in (("families", "family_table"), ("backbones", "backbone_table")):
@@ -199,12 +212,12 @@ def _check_training(config: Config) -> None:
             )
         if not settings["cross_entropy_weight"] and not settings["triplet_weight"]:
             raise InputError("training.cross_entropy_weight and training.triplet_weight are both 0: nothing is learned")
-        for backbone in config["backbones"] if settings["waveblock"] else []:
-            network = config["backbone_table"][backbone]["network"]
-            if network in names.WITHOUT_STAGES:
-                raise InputError(
-                    f"training.waveblock is true, but backbone {backbone} ({network}) has no stages layer2 and layer3"
-                )
+    for backbone in config["backbones"] if waves(config) else []:
+        network = config["backbone_table"][backbone]["network"]
+        if network in names.WITHOUT_STAGES:
+            raise InputError(
+                f"training.waveblock is true, but backbone {backbone} ({network}) has no stages layer2 and layer3"
+            )
 
 
 def _check_chains(config: Config) -> None:
@@ -229,28 +242,21 @@ def _check_chains(config: Config) -> None:
 
 
 def _check_dimensions(config: Config) -> None:
-    """Whitening can't make more dimensions than it gets; how many a network of timm has is not known here."""
+    """Whitening can't make more dimensions than it gets; a network of timm is asked once it is loaded."""
     dimensions = config["whitening"]["dimensions"]
     if dimensions >= config["whitening"]["samples"]:
         raise InputError(
             f"whitening.dimensions is {dimensions} and needs more pictures than that, but whitening.samples is "
             f"{config['whitening']['samples']}"
         )
-    for family in [*config["families"], *config["evaluation"]["untrained_families"]]:
-        trained = training_of(config, family)["steps"]
-        if trained and config["descriptors"]["kind"] == "embedding":
-            width = config["training"]["embedding"]
-            if dimensions > width:
-                raise InputError(f"whitening.dimensions is {dimensions}, but training.embedding is only {width}")
-            continue
-        for backbone in config["backbones"]:
-            network = config["backbone_table"][backbone]["network"]
-            width = names.FEATURE_WIDTHS.get(network, dimensions)
-            if dimensions > width:
-                raise InputError(
-                    f"whitening.dimensions is {dimensions}, but the feature of backbone {backbone} ({network}) has "
-                    f"only {width}"
-                )
+    width = config["training"]["embedding"]
+    trained = any(training_of(config, family)["steps"] for family in config["families"])
+    if trained and config["descriptors"]["kind"] == "embedding" and dimensions > width:
+        raise InputError(f"whitening.dimensions is {dimensions}, but training.embedding is only {width}")
+    for backbone in config["backbones"]:
+        network = config["backbone_table"][backbone]["network"]
+        if network in names.FEATURE_WIDTHS:
+            names.check_width(backbone, network, names.FEATURE_WIDTHS[network], feature_dimensions(config))
 
 
 def _check_pictures(config: Config) -> None:

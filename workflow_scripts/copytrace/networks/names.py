@@ -30,3 +30,11 @@ def check_name(name: str) -> None:
         raise InputError(
             f"there is no network {name!r} ({TIMM_PREFIX}NAME is one of timm); {hint(name, FEATURE_WIDTHS)}"
         )
+
+
+def check_width(backbone: str, network: str, width: int, dimensions: int) -> None:
+    """Raise InputError if a backbone's feature of `width` can't be whitened to so many `dimensions`."""
+    if dimensions > width:
+        raise InputError(
+            f"whitening.dimensions is {dimensions}, but the feature of backbone {backbone} ({network}) has only {width}"
+        )
