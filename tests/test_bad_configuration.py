@@ -58,6 +58,22 @@ def test_unknown_keys(overlay, sentence):
     assert refused(overlay).startswith(sentence)
 
 
+def test_there_is_a_sentence_for_every_limit_of_the_schema():
+    def keywords(schema):
+        yield from schema
+        for key in ("properties", "$defs"):
+            for inner in schema.get(key, {}).values():
+                yield from keywords(inner)
+        for key in ("items", "additionalProperties", "propertyNames"):
+            if isinstance(schema.get(key), dict):
+                yield from keywords(schema[key])
+
+    structure = {"$schema", "$defs", "$ref", "title", "description", "meanings", "properties", "items", "propertyNames"}
+    sentences = {"type", "required", "additionalProperties", "enum", "pattern", "minLength", "uniqueItems"}
+    sentences |= {"minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+    assert set(keywords(SCHEMA)) - structure <= sentences
+
+
 def test_missing_keys():
     config = copy.deepcopy(CONFIG)
     del config["images"]["shards"]["queries"]
@@ -161,6 +177,12 @@ def test_values_out_of_their_limits(overlay, sentence):
 )
 def test_names_and_votes_that_do_not_go_together(overlay, sentence):
     assert sentence in refused(overlay)
+
+
+def test_paths_too_long_to_look_at_are_left_to_the_job_that_reads_them():
+    config = copy.deepcopy(CONFIG)
+    config["images"] |= {role: "x" * 300 for role in configuration.ROLES}
+    configuration.check(config)
 
 
 def test_every_kind_of_part_has_a_penalty():

@@ -162,7 +162,7 @@ def test_a_subfolder_that_cannot_be_read_is_rejected(tmp_path, monkeypatch):
     assert rejected["reason"].tolist() == ["the folder cannot be read: Permission denied"]
 
 
-@pytest.mark.parametrize("name", ["missing", "empty", "a.jpg", "pipe", "binary"])
+@pytest.mark.parametrize("name", ["missing", "empty", "a.jpg", "a.jpg/below", "n" * 300, "pipe", "binary"])
 def test_sources_that_are_mistakes(tmp_path, name):
     touch(tmp_path, "a.jpg", "empty/notes.txt")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
@@ -170,6 +170,15 @@ def test_sources_that_are_mistakes(tmp_path, name):
     with pytest.raises(InputError, match=name) as mistake:
         manifests.list_pictures(tmp_path / name)
     assert "\n" not in str(mistake.value)
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path}: the folder cannot be read: Permission denied$"):
+        manifests.list_pictures(tmp_path)
 
 
 # List files

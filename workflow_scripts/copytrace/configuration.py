@@ -277,7 +277,7 @@ def _check_results(config: Config) -> None:
     results = Path(os.path.realpath(config["results"]))
     for role in (*ROLES, "backgrounds"):
         source = os.path.realpath(os.path.expandvars(config["images"][role])) if config["images"][role] else None
-        if source and Path(source).is_dir() and results.is_relative_to(source):
+        if source and results.is_relative_to(source) and Path(source).is_dir():
             raise InputError(
                 f"results ({results}) lies in the folder of images.{role}: its own pictures would be found"
             )

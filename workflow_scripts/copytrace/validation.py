@@ -16,7 +16,7 @@ from copytrace.runtime import InputError
 from copytrace.suggestions import closest
 
 Schema = dict[str, Any]
-Path = Sequence[str | int]
+Place = Sequence[str | int]
 
 _TYPES = {
     "integer": "a whole number",
@@ -98,7 +98,7 @@ def _sentence(mistake: ValidationError, config: dict[str, Any], schema: Schema) 
             return f"{name} is {value}, but must be {_LIMITS[str(limit)]} {wanted}"
 
 
-def _unknown_key(section: Path, key: str, known: Sequence[str], schema: Schema) -> str:
+def _unknown_key(section: Place, key: str, known: Sequence[str], schema: Schema) -> str:
     name = _dotted([*section, key])
     if "." in key:
         return f"the key {key!r} has a dot in it: write {key.replace('.', ': {', 1)}: …}} with sections as mappings"
@@ -112,7 +112,7 @@ def _unknown_key(section: Path, key: str, known: Sequence[str], schema: Schema) 
     return f"{name} is not a setting; {_dotted(section) or 'the configuration'} has {', '.join(known)}"
 
 
-def _missing_keys(section: Path, missing: Sequence[str], config: dict[str, Any], schema: Schema) -> str:
+def _missing_keys(section: Place, missing: Sequence[str], config: dict[str, Any], schema: Schema) -> str:
     if len(section) == 2 and "properties" not in schema["properties"][str(section[0])]:  # a row of a table
         table, row = map(str, section)
         meant = closest(row, [str(other) for other in config[table] if str(other) != row])
@@ -128,7 +128,7 @@ def _settings(schema: Schema, prefix: str = "") -> Iterator[str]:
         yield from _settings(inner, f"{prefix}{key}.")
 
 
-def _dotted(path: Path) -> str:
+def _dotted(path: Place) -> str:
     """images.shards.queries; a place in a list counts from 1: entry 2 of parts.kinds."""
     places = [position for position, step in enumerate(path) if isinstance(step, int)]
     if not places:
