@@ -61,9 +61,10 @@ def test_unknown_keys(overlay, sentence):
 def test_there_is_a_sentence_for_every_limit_of_the_schema():
     def keywords(schema):
         yield from schema
-        for key in ("properties", "$defs"):
-            for inner in schema.get(key, {}).values():
-                yield from keywords(inner)
+        if "$ref" in schema:
+            yield from keywords(SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")])
+        for inner in schema.get("properties", {}).values():
+            yield from keywords(inner)
         for key in ("items", "additionalProperties", "propertyNames"):
             if isinstance(schema.get(key), dict):
                 yield from keywords(schema[key])
