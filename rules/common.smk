@@ -8,19 +8,19 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 ENVS = Path(workflow.basedir) / "envs"
 sys.path.insert(0, str(SCRIPTS))
 
-from copytrace import configuration, folders, provenance, runtime
+from copytrace import configuration, folders, provenance, runtime, validation
 
-validate(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
+schema = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 try:
+    validation.check_schema(config, yaml.safe_load(schema.read_text()))
     configuration.check(config)
 except runtime.InputError as mistake:
-    raise WorkflowError(str(mistake)) from None
+    raise WorkflowError(f"config: {mistake}") from None
 
 
 def steps_of(family):
@@ -126,6 +126,17 @@ def picture_source(role):
     return f"{RESULTS}/images/drawn/{role}" if SAMPLE else os.path.expandvars(IMAGES[role])
 
 
+def ground_truth_source():
+    """The sample's ground truth, or the user's; "" where there is none."""
+    return f"{RESULTS}/images/drawn/ground_truth.csv" if SAMPLE else os.path.expandvars(IMAGES["ground_truth"] or "")
+
+
+def ground_truth_input():
+    """The same as a file to depend on; one that is missing is named by the job itself."""
+    source = ground_truth_source()
+    return source if SAMPLE or folders.is_file(source) else []
+
+
 def picture_source_input(role):
     """What `list_images` depends on as files: a list file, or a folder that the workflow fills.
 
@@ -133,7 +144,7 @@ def picture_source_input(role):
     """
     source = picture_source(role)
     drawn = SAMPLE or role == "validation"
-    return source if drawn or Path(source).is_file() else []
+    return source if drawn or folders.is_file(source) else []
 
 
 def folder_state(role):
@@ -141,10 +152,13 @@ def folder_state(role):
     return "" if picture_source_input(role) else folders.folder_digest(picture_source(role))
 
 
+def given_roles():
+    """The roles whose pictures the user names, or the sample has."""
+    return ["training", "references", "queries"] + (["backgrounds"] if IMAGES["backgrounds"] else [])
+
+
 def roles():
-    given = ["training", "references", "queries"]
-    given += ["backgrounds"] if IMAGES["backgrounds"] else []
-    return given + (["validation"] if initialisations() else [])
+    return given_roles() + (["validation"] if initialisations() else [])
 
 
 def role_of(described):

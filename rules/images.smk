@@ -114,10 +114,43 @@ rule list_images:
         " --listing {output.listing} --rejected {output.rejected} > {log} 2>&1"
 
 
+rule check_inputs:
+    """Hold the ground truth and the settings against the pictures of all roles, before anything is decoded."""
+    input:
+        listings=expand(f"{RESULTS}/images/listings/{{role}}.parquet", role=given_roles()),
+        truth=ground_truth_input(),
+    output:
+        counts=f"{RESULTS}/images/counts.csv",
+        truth=[f"{RESULTS}/images/ground_truth.csv"] if HAS_TRUTH else [],
+    log:
+        f"{RESULTS}/logs/check_inputs.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_inputs.tsv"
+    priority: 100
+    conda:
+        "../envs/pictures.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=code_of("check_inputs.py", "pictures"),
+        demand=json.dumps(configuration.demand(config)),
+        roles=given_roles(),
+        truth=lambda w, output: (
+            f"--ground-truth {shlex.quote(ground_truth_source())} --output {output.truth}" if HAS_TRUTH else ""
+        ),
+    shell:
+        'python "$SCRIPTS/check_inputs.py" --roles {params.roles} --listings {input.listings} --demand {params.demand:q}'
+        " {params.truth} --counts {output.counts} > {log} 2>&1"
+
+
 rule scan_images:
     """Decode every picture of a shard fully: the one place that rejects."""
     input:
         listing=f"{RESULTS}/images/listings/{{role}}.parquet",
+        # The check has to have passed; a picture more in another role makes nothing here anew.
+        checked=ancient(f"{RESULTS}/images/counts.csv"),
         drawn=lambda w: picture_source_input(w.role),
     output:
         manifest=f"{RESULTS}/images/shards/{{role}}/{{shard}}-of-{{shards}}.parquet",
@@ -195,29 +228,3 @@ rule collect_rejected:
         code=code_of("collect_rejected.py", "pictures"),
     shell:
         'python "$SCRIPTS/collect_rejected.py" --rejected {input} --output {output} > {log} 2>&1'
-
-
-rule check_ground_truth:
-    """Read the ground truth and hold its ids against the pictures."""
-    input:
-        truth=(f"{RESULTS}/images/drawn/ground_truth.csv" if SAMPLE else (IMAGES["ground_truth"] or [])),
-        queries=f"{RESULTS}/images/listings/queries.parquet",
-        references=f"{RESULTS}/images/listings/references.parquet",
-    output:
-        f"{RESULTS}/images/ground_truth.csv",
-    log:
-        f"{RESULTS}/logs/check_ground_truth.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/check_ground_truth.tsv"
-    priority: 100
-    conda:
-        "../envs/pictures.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    params:
-        code=code_of("check_ground_truth.py", "pictures"),
-    shell:
-        'python "$SCRIPTS/check_ground_truth.py" --ground-truth {input.truth:q} --queries {input.queries}'
-        " --references {input.references} --output {output} > {log} 2>&1"

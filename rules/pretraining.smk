@@ -4,6 +4,7 @@
 rule prepare_backbone:
     """Bring weights from a file, from timm or from a random draw into the project's form."""
     input:
+        checked=ancient(f"{RESULTS}/images/counts.csv"),
         file=lambda w: weights_file(w.backbone),
     output:
         f"{RESULTS}/pretraining/{{backbone}}.safetensors",
@@ -24,10 +25,14 @@ rule prepare_backbone:
         network=lambda w: config["backbone_table"][w.backbone]["network"],
         weights=lambda w: section("backbone_table", w.backbone, "weights"),
         file=lambda w, input: flag("--file", input.file),
+        # What the network must be fit for; nothing of it is in the output, so a change makes no backbone anew.
+        fit=lambda w, input: (
+            f"--dimensions {configuration.feature_dimensions(config)} {'--waveblock' if configuration.waves(config) else ''}"
+        ),
         seed=config["seed"],
     shell:
         'python "$SCRIPTS/prepare_backbone.py" --backbone {wildcards.backbone} --network {params.network:q} --weights {params.weights:q}'
-        " --seed {params.seed} --threads {threads} {params.file} --output {output} > {log} 2>&1"
+        " --seed {params.seed} --threads {threads} {params.file} {params.fit} --output {output} > {log} 2>&1"
 
 
 rule pretrain_backbone:

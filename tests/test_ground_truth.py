@@ -1,18 +1,10 @@
-import subprocess
-import sys
-from pathlib import Path
+import os
 
 import pandas as pd
 import pytest
 
 from copytrace import ground_truth
 from copytrace.runtime import InputError
-
-SCRIPT = Path(__file__).parent.parent / "workflow_scripts" / "check_ground_truth.py"
-
-
-def check_script(*arguments, folder):
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("header", ["query_id,reference_id\n", ""])
@@ -34,6 +26,7 @@ def test_ground_truth_with_and_without_header(tmp_path, header, newline):
         ("Q1,R1,0.5\n", "3 columns"),
         ("Q1\nQ2\n", "1 columns"),
         ("Q1,R1\n,R2\n", "row 2"),
+        ("Q1,R1\nQ2,\nQ2,R3\n", r"of 1 queries both .* a source and .* none; the first is 'Q2'"),
         ("Q1,R1\nQ2,R2,R3\n", "not a CSV"),
         ('"Q1,R1\n', "not a CSV"),
         ("Q1,R\udcff\n", "not a CSV"),
@@ -47,7 +40,8 @@ def test_broken_ground_truth(tmp_path, text, reason):
 
 
 def test_missing_ground_truth(tmp_path):
-    for path in (tmp_path / "missing.csv", tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "missing.csv", tmp_path, tmp_path / "pipe.csv"):
         with pytest.raises(InputError, match="cannot be read"):
             ground_truth.read(path)
 
@@ -59,15 +53,6 @@ def test_ground_truth_must_name_known_pictures():
         ground_truth.check(truth, ["Q1", "Q2", "Q3"], ["R1"])
     with pytest.raises(InputError, match=r"2 queries .* the first is 'Q2'"):
         ground_truth.check(truth, ["Q1"], ["R1"])
-
-
-def test_the_script_writes_one_form(tmp_path):
-    (tmp_path / "truth.csv").write_text("Q1,R1\nQ2,\n")
-    for role, known in (("queries", ["Q1", "Q2"]), ("references", ["R1", "R2"])):
-        pd.DataFrame({"image_id": known, "path": known}).to_parquet(tmp_path / f"{role}.parquet")
-    flags = ["--queries", "queries.parquet", "--references", "references.parquet", "--output", "out.csv"]
-    assert check_script("--ground-truth", "truth.csv", *flags, folder=tmp_path).returncode == 0
-    assert (tmp_path / "out.csv").read_text() == "query_id,reference_id\nQ1,R1\nQ2,\n"
-    (tmp_path / "truth.csv").write_text("Q1,R3\n")
-    done = check_script("--ground-truth", "truth.csv", *flags, folder=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: the ground truth names 1 references")
+    with_ending = pd.DataFrame({"query_id": ["a/Query 17.jpg"], "reference_id": [""]})
+    with pytest.raises(InputError, match=r"'a/Query 17\.jpg', did you mean 'a/Query 17'\?"):
+        ground_truth.check(with_ending, ["a/Query 16", "a/Query 17", "other"], [])

@@ -162,7 +162,7 @@ def test_a_subfolder_that_cannot_be_read_is_rejected(tmp_path, monkeypatch):
     assert rejected["reason"].tolist() == ["the folder cannot be read: Permission denied"]
 
 
-@pytest.mark.parametrize("name", ["missing", "empty", "a.jpg", "pipe", "binary"])
+@pytest.mark.parametrize("name", ["missing", "empty", "a.jpg", "a.jpg/below", "n" * 300, "pipe", "binary"])
 def test_sources_that_are_mistakes(tmp_path, name):
     touch(tmp_path, "a.jpg", "empty/notes.txt")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
@@ -170,6 +170,15 @@ def test_sources_that_are_mistakes(tmp_path, name):
     with pytest.raises(InputError, match=name) as mistake:
         manifests.list_pictures(tmp_path / name)
     assert "\n" not in str(mistake.value)
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path}: the folder cannot be read: Permission denied$"):
+        manifests.list_pictures(tmp_path)
 
 
 # List files
@@ -181,7 +190,7 @@ def write_list(folder, *lines, end="\n"):
 
 
 def test_a_list_keeps_its_order_and_finds_files_beside_itself(tmp_path):
-    touch(tmp_path, "in/R000001.jpg", "in/R000000.jpg", "in/sub/b.png", "else where/c.jpg")
+    touch(tmp_path, "in/R000001.jpg", "in/R000000.jpg", "in/sub/b.png", "else where/c.jpg", "else where/d.jpg")
     lines = [
         "R000001",
         "",
@@ -189,11 +198,11 @@ def test_a_list_keeps_its_order_and_finds_files_beside_itself(tmp_path):
         "  ",
         "R000000",
         "../else where/c.jpg",
-        str(tmp_path / "else where/c.jpg"),
+        str(tmp_path / "else where/d.jpg"),
     ]
     for end in ("\n", "\r\n"):
         listing, rejected = manifests.list_pictures(write_list(tmp_path / "in", *lines, "", end=end))
-        absolute = f"{tmp_path}/else where/c"
+        absolute = f"{tmp_path}/else where/d"
         assert listing["image_id"].tolist() == ["R000001", "sub/b", "R000000", "../else where/c", absolute]
         assert listing["path"].tolist()[:2] == [f"{tmp_path}/in/R000001.jpg", f"{tmp_path}/in/sub/b.png"]
         assert listing["path"].tolist()[4] == f"{absolute}.jpg"
@@ -214,13 +223,14 @@ def test_a_dot_in_a_folder_is_no_ending(tmp_path):
 @pytest.mark.parametrize(
     "lines, reason",
     [
-        (["a", "x", "y.png"], r"2 of the 3 files that .* do not exist; the first is .*x\.jpg"),
+        (["a", "z", "y.png"], r"2 of the 3 files that .* do not exist; the first is .*z\.jpg"),
         (["a", "a.jpg"], r"repeats 1 path.* a\.jpg"),
         (["", "  "], "names no pictures"),
+        (["a", "b", "x/../a.jpg"], r"names one file twice: a\.jpg and x/\.\./a\.jpg"),
     ],
 )
 def test_lists_that_are_mistakes(tmp_path, lines, reason):
-    touch(tmp_path, "a.jpg")
+    touch(tmp_path, "a.jpg", "b.jpg", "x/c.jpg")
     with pytest.raises(InputError, match=reason):
         manifests.list_pictures(write_list(tmp_path, *lines))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,14 @@ def overlay(folder: Path, **settings) -> tuple[Path, Path]:
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(settings))
     return MICRO, path
+
+
+def planned(dry: subprocess.CompletedProcess) -> dict[str, int]:
+    """How many jobs of each rule a dry run has."""
+    assert dry.returncode == 0, dry.stderr
+    table = re.search(r"^-+ +-+\n(.*?)^total ", dry.stdout, re.MULTILINE | re.DOTALL)
+    assert table, dry.stdout
+    return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +75,7 @@ def test_evaluation_has_every_row_of_the_ablation(finished):
 def test_every_job_says_how_fast_it_was(finished):
     logs = list((finished / "results" / "logs").rglob("*.log"))
     silent = [log for log in logs if "peak memory" not in log.read_text()]
-    cheap = {"list_images", "merge_manifests", "collect_rejected", "check_ground_truth"}
+    cheap = {"list_images", "merge_manifests", "collect_rejected", "check_inputs"}
     assert not [log for log in silent if not cheap & {log.stem, log.parent.name}]
 
 
@@ -144,6 +153,13 @@ def test_drawing_more_references_redraws_no_training_pictures(finished, tmp_path
     assert not [line for line in dry.stdout.splitlines() if line.startswith(("train_model ", "synthesise "))]
 
 
+def test_more_queries_rerun_nothing_of_the_training(finished, tmp_path):
+    jobs = planned(snakemake(finished, "-n", overlays=overlay(tmp_path, sample={"queries": 26})))
+    assert jobs["check_inputs"] == 1
+    assert jobs["scan_images"] == 2  # the shards of the queries
+    assert not {"prepare_backbone", "pretrain_backbone", "synthesise", "train_model", "fit_whitening"} & set(jobs)
+
+
 def test_how_the_work_is_carried_out_reruns_nothing(finished, tmp_path):
     changed = overlay(tmp_path, execution={"workers": 3, "checkpoint_every": 7})
     dry = snakemake(finished, "-n", overlays=changed)
@@ -152,7 +168,7 @@ def test_how_the_work_is_carried_out_reruns_nothing(finished, tmp_path):
 
 
 OWN = """
-images: {{shards: {{queries: 9}}}}  # more than there are queries
+images: {{shards: {{references: 7}}}}  # one for each of them, and one cannot be read
 results: {results}
 families: [pretrained_CC]
 backbones: [tiny]
@@ -208,6 +224,17 @@ def test_own_pictures_without_training(own_pictures, tmp_path):
     result = json.loads((tmp_path / "elsewhere" / "evaluation" / "matching.json").read_text())
     assert result["rows"][0]["micro_ap"] > 0.8  # the copies are the same files
 
+    added = own_pictures / "queries" / "one more.jpg"
+    shutil.copy(own_pictures / "queries" / "q 0.jpg", added)
+    try:
+        dry = snakemake(own_pictures, "-n", overlays=(MICRO, settings))
+    finally:
+        added.unlink()
+    jobs = planned(dry)
+    assert jobs["check_inputs"] == jobs["list_images"] == 1
+    assert jobs["scan_images"] == jobs["cut_query_parts"] == 2  # the shards of the queries
+    assert not {"prepare_backbone", "fit_whitening"} & set(jobs)
+
 
 def test_a_new_picture_is_noticed(own_pictures, tmp_path):
     settings = tmp_path / "own.yaml"
@@ -239,19 +266,23 @@ def test_other_settings_plan_a_run(tmp_path, settings):
     assert "combine_families" in dry.stdout
 
 
-def test_a_missing_folder_is_one_sentence(tmp_path):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    config["images"] |= {role: str(tmp_path / "nowhere") for role in ("training", "references", "queries")}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    run = snakemake(tmp_path, "--cores", "1", "results/images/listings/queries.parquet")
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"queries": "nowhere"}, "error: the folder or list file nowhere does not exist"),
+        ({"ground_truth": "no.csv"}, "error: the ground truth no.csv cannot be read: No such file or directory"),
+        ({"shards": {"queries": 7}}, "error: images.shards.queries asks for 7 jobs, but there are only 6 pictures"),
+    ],
+)
+def test_a_mistake_in_the_inputs_is_one_sentence_before_any_other_job(own_pictures, tmp_path, change, sentence):
+    settings = yaml.safe_load(OWN.format(results=tmp_path / "results"))
+    settings["images"] |= change
+    run = snakemake(own_pictures, "--cores", "2", overlays=overlay(tmp_path, **settings))
     assert run.returncode != 0
-    assert f"error: the folder or list file {tmp_path / 'nowhere'} does not exist" in run.stdout + run.stderr
-
-
-def test_impossible_votes_are_one_sentence(tmp_path):
-    run = snakemake(tmp_path, "-n", overlays=overlay(tmp_path, ensembling={"vote": 4}))
-    assert run.returncode != 0
-    assert "ensembling.vote asks for 4 agreeing backbones, but backbones names 3" in run.stdout + run.stderr
+    assert sentence in [line.strip() for line in (run.stdout + run.stderr).splitlines()]
+    assert "Traceback" not in run.stdout + run.stderr
+    logs = {path.relative_to(tmp_path / "results" / "logs").parts[0] for path in tmp_path.rglob("*.log")}
+    assert logs <= {"list_images", "check_inputs.log"}
 
 
 def report_of(folder, path, overlays=(MICRO,)):

@@ -4,6 +4,7 @@ import argparse
 import json
 
 from copytrace import runtime
+from copytrace.networks.names import check_width
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import load_backbone_weights, save_weights
 
@@ -15,13 +16,18 @@ def main() -> None:
     parser.add_argument("--network", required=True, help="name in the registry of networks")
     parser.add_argument("--weights", required=True, type=json.loads, help="source, and mapping, sha256 of a file")
     parser.add_argument("--file", help="for source file: the weights file")
+    parser.add_argument("--dimensions", type=int, default=0, help="stop if its feature is narrower than this")
+    parser.add_argument("--waveblock", action="store_true", help="stop if it has no place for a WaveBlock")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
     runtime.set_threads(args.threads)
     with runtime.Throughput("networks", args.threads) as meter:
+        if args.waveblock:
+            create_backbone(args.network, waveblock=True)
         backbone = create_backbone(args.network)
+        check_width(args.backbone, args.network, backbone.feature_dim, args.dimensions)
         source = {**args.weights, "path": args.file, "seed": [args.seed, "backbone", args.backbone]}
         header = load_backbone_weights(backbone, source)
         header |= {"kind": "backbone", "backbone": args.backbone, "network": args.network}

@@ -6,17 +6,25 @@ Standard library only: Snakemake calls this while it parses the workflow.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from copytrace import counts, folders
+from copytrace.networks import names
 from copytrace.runtime import InputError
+from copytrace.suggestions import hint
+from copytrace.synthesis import plan
 
 Config = dict[str, Any]
+
+#: What every user of own pictures names.
+ROLES = ("training", "references", "queries")
 
 
 def uses_sample(config: Config) -> bool:
     """Whether the pictures are the built-in sample: no picture source is named."""
-    return not any(config["images"][role] for role in ("training", "references", "queries"))
+    return not any(config["images"][role] for role in ROLES)
 
 
 def training_of(config: Config, family: str) -> dict[str, Any]:
@@ -44,31 +52,101 @@ def preprocessing_of(config: Config, model: str, role: str) -> dict[str, Any]:
 
 
 def check(config: Config) -> None:
-    """Raise InputError with one sentence for the first value that can't work with the others."""
-    _check_names(config, "families", "family_table")
-    _check_names(config, "backbones", "backbone_table")
+    """Raise InputError with one sentence for the first value that can't work with the others.
+
+    `config` has passed `validation.check_schema`. What depends on folders, lists and ground truth is left to the
+    job `check_inputs`.
+    """
+    _check_names(config)
+    _check_votes(config)
+    _check_parts(config)
+    _check_backbones(config)
+    _check_training(config)
+    _check_chains(config)
+    _check_dimensions(config)
+    _check_pictures(config)
+    _check_results(config)
+    copies, shards = config["evaluation"]["validation_copies"], config["images"]["shards"]["validation"]
+    if shards > copies:
+        raise InputError(
+            f"images.shards.validation asks for {shards} jobs, but evaluation.validation_copies is only {copies}"
+        )
+    if uses_sample(config):
+        counts.check(demand(config), {role: config["sample"][role] for role in ROLES})
+
+
+def demand(config: Config) -> dict[str, Any]:
+    """What the configuration asks of the numbers of pictures, for `counts.check`.
+
+    Where nothing is trained the numbers that training needs are ones that every set of pictures meets; likewise
+    where faces, not known yet, may make more classes.
+    """
+    trained = [family for family in config["families"] if training_of(config, family)["steps"]]
+    counted = [family for family in trained if not config["family_table"][family]["faces"]]
+    sources = [config["backbone_table"][backbone]["weights"]["source"] for backbone in config["backbones"]]
+    return {
+        "shards": config["images"]["shards"],
+        "dimensions": config["whitening"]["dimensions"],
+        "samples": config["whitening"]["samples"],
+        "background": config["matching"]["background"],
+        "neighbours": config["matching"]["neighbours"],
+        "exclude_trained": config["matching"]["exclude_trained"] and bool(trained),
+        "class_stride": config["synthesis"]["class_stride"],
+        "classes_per_batch": config["training"]["classes_per_batch"] if counted else 1,
+        "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
+        "rows_per_query": config["ensembling"]["rows_per_query"],
+        "pretraining_batch": config["pretraining"]["barlow_twins"]["batch"] if "barlow_twins" in sources else 1,
+    }
+
+
+def feature_dimensions(config: Config) -> int:
+    """How wide a backbone's feature has to be for the whitening; 0 where only embeddings are whitened."""
+    described = [*config["families"], *config["evaluation"]["untrained_families"]]
+    if config["descriptors"]["kind"] == "feature" or not all(training_of(config, f)["steps"] for f in described):
+        return config["whitening"]["dimensions"]
+    return 0
+
+
+def waves(config: Config) -> bool:
+    """Whether any training adds a WaveBlock to the backbones."""
+    return config["training"]["waveblock"] and any(training_of(config, f)["steps"] for f in config["families"])
+
+
+def _check_names(config: Config) -> None:
+    """Lists of names point into tables, and at what is made."""
+    for key, table in (("families", "family_table"), ("backbones", "backbone_table")):
+        for name in config[key]:
+            if name not in config[table]:
+                raise InputError(f"{key} names {name}, which is not in {table}; {hint(name, config[table])}")
     for name in config["evaluation"]["untrained_families"]:
         if name not in config["family_table"]:
-            raise InputError(f"evaluation.untrained_families names {name}, which is not in family_table")
+            raise InputError(
+                f"evaluation.untrained_families names {name}, which is not in family_table; "
+                f"{hint(name, config['family_table'])}"
+            )
+        if training_of(config, name)["steps"]:
+            raise InputError(f"evaluation.untrained_families names {name}, whose steps_factor is not 0: it is trained")
     for name in config["tiles"]["families"]:
         if name not in config["families"]:
-            raise InputError(f"tiles.families names {name}, which is not among families: its models are not made")
+            raise InputError(
+                f"tiles.families names {name}, which is not among families: its models are not made; "
+                f"{hint(name, config['families'])}"
+            )
     for scale in config["tiles"]["scales"]:
         if scale not in config["scales"]:
             raise InputError(f"tiles.scales names {scale}, which is not among scales: queries are not described at it")
+    if config["tiles"]["families"] and not config["tiles"]["scales"]:
+        raise InputError("tiles.scales is empty: name a scale, or leave tiles out by an empty tiles.families")
+
+
+def _check_votes(config: Config) -> None:
     for key in ("vote", "tile_vote"):
         wanted, there = config["ensembling"][key], len(config["backbones"])
         if wanted > there:
             raise InputError(f"ensembling.{key} asks for {wanted} agreeing backbones, but backbones names {there}")
-    for name in config["backbones"]:
-        weights = config["backbone_table"][name]["weights"]
-        if weights["source"] == "file" and not weights.get("path"):
-            raise InputError(f"backbone_table.{name}.weights has source file, but no path")
-    for name in config["evaluation"]["untrained_families"]:
-        if training_of(config, name)["steps"]:
-            raise InputError(f"evaluation.untrained_families names {name}, whose steps_factor is not 0: it is trained")
-    if config["tiles"]["families"] and not config["tiles"]["scales"]:
-        raise InputError("tiles.scales is empty: name a scale, or leave tiles out by an empty tiles.families")
+
+
+def _check_parts(config: Config) -> None:
     for key in ("parts", "tiles"):
         if config[key]["kinds"][0] != "whole":
             raise InputError(f"{key}.kinds must begin with whole: part 0 of every picture is the picture itself")
@@ -77,25 +155,143 @@ def check(config: Config) -> None:
             raise InputError(
                 f"ensembling.penalties has no penalty for parts of the kind {kind}, which parts.kinds names"
             )
+    search = config["parts"]["selective_search"]
+    low, high = search["aspect"]
+    if low > high:
+        raise InputError(f"parts.selective_search.aspect is [{low}, {high}], but should be [narrowest, widest]")
+    smallest, largest = search["min_region_fraction"], search["max_region_fraction"]
+    if largest is not None and smallest > largest:
+        raise InputError(
+            f"parts.selective_search.min_region_fraction is {smallest}, more than its max_region_fraction {largest}"
+        )
+
+
+def _check_backbones(config: Config) -> None:
+    for name in config["backbones"]:
+        slot, where = config["backbone_table"][name], f"backbone_table.{name}"
+        try:
+            names.check_name(slot["network"])
+        except InputError as mistake:
+            raise InputError(f"{where}.network: {mistake}") from None
+        source = slot["weights"]["source"]
+        if source == "timm" and not slot["network"].startswith(names.TIMM_PREFIX):
+            raise InputError(
+                f"{where}.weights has source timm, but its network {slot['network']} is not one of timm "
+                f"({names.TIMM_PREFIX}NAME)"
+            )
+        if source != "file":
+            continue
+        for key in ("path", "mapping"):
+            if not slot["weights"].get(key):
+                raise InputError(f"{where}.weights has source file, but no {key}")
+        path = _expanded(slot["weights"]["path"], f"{where}.weights.path")
+        if not folders.is_file(path):
+            raise InputError(f"{where}.weights.path names {path}, which is not there or not a file")
+
+
+def _check_training(config: Config) -> None:
+    for family in config["families"]:
+        settings = training_of(config, family)
+        steps, epochs = settings["steps"], settings["epochs"]
+        factor = config["family_table"][family].get("steps_factor", 1)
+        if not config["training"]["steps"] or not factor:
+            continue
+        of_family = f" for {family} (family_table.{family}.steps_factor: {factor})" if factor != 1 else ""
+        if steps < epochs:
+            raise InputError(
+                f"training.steps is {steps}{of_family}, fewer than training.epochs ({epochs}): "
+                "the learning rate would not come down"
+            )
+        warmup = settings["warmup_epochs"]
+        if warmup >= epochs:
+            raise InputError(f"training.warmup_epochs is {warmup}, but must be less than training.epochs ({epochs})")
+        if settings["flat_epochs"] < warmup:
+            raise InputError(
+                f"training.flat_epochs is {settings['flat_epochs']}, but the cosine can't begin before the end of "
+                f"training.warmup_epochs ({warmup})"
+            )
+        if not settings["cross_entropy_weight"] and not settings["triplet_weight"]:
+            raise InputError("training.cross_entropy_weight and training.triplet_weight are both 0: nothing is learned")
+    for backbone in config["backbones"] if waves(config) else []:
+        network = config["backbone_table"][backbone]["network"]
+        if network in names.WITHOUT_STAGES:
+            raise InputError(
+                f"training.waveblock is true, but backbone {backbone} ({network}) has no stages layer2 and layer3"
+            )
+
+
+def _check_chains(config: Config) -> None:
+    """The edits of the families that are trained, and of the two views where backbones are pretrained."""
+    synthesis = config["synthesis"]
+    for name, settings in synthesis["chain"]["steps"].items():
+        plan.plan_step(name, settings, f"synthesis.chain.steps.{name}")
+    for family in config["families"]:
+        if training_of(config, family)["steps"]:
+            row = config["family_table"][family]
+            steps = plan.plan_chain(
+                synthesis["chain"], family, row["chain"], row["grey"], synthesis["faithful"]["partial_grey"]
+            )
+            plan.check_sizes(steps, f"the chain of family {family}")
+    for number, view in enumerate(config["pretraining"]["barlow_twins"]["views"], 1):
+        where = f"view {number} of pretraining.barlow_twins.views"
+        steps = [plan.plan_step(name, settings, f"{where}, {name}") for name, settings in view.items()]
+        plan.check_sizes(steps, where)
+        foreign = [step.name for step in steps if plan.FORMS[step.operation].foreign]
+        if foreign:
+            raise InputError(f"{where} has the step {foreign[0]}, but there are no foreign pictures in pretraining")
+
+
+def _check_dimensions(config: Config) -> None:
+    """Whitening can't make more dimensions than it gets; a network of timm is asked once it is loaded."""
+    dimensions = config["whitening"]["dimensions"]
+    if dimensions >= config["whitening"]["samples"]:
+        raise InputError(
+            f"whitening.dimensions is {dimensions} and needs more pictures than that, but whitening.samples is "
+            f"{config['whitening']['samples']}"
+        )
+    width = config["training"]["embedding"]
+    trained = any(training_of(config, family)["steps"] for family in config["families"])
+    if trained and config["descriptors"]["kind"] == "embedding" and dimensions > width:
+        raise InputError(f"whitening.dimensions is {dimensions}, but training.embedding is only {width}")
+    for backbone in config["backbones"]:
+        network = config["backbone_table"][backbone]["network"]
+        if network in names.FEATURE_WIDTHS:
+            names.check_width(backbone, network, names.FEATURE_WIDTHS[network], feature_dimensions(config))
+
+
+def _check_pictures(config: Config) -> None:
     images = config["images"]
-    missing = [role for role in ("training", "references", "queries") if not images[role]]
+    missing = [role for role in ROLES if not images[role]]
     if missing and not uses_sample(config):
         raise InputError(f"images.{missing[0]} is not set: name all of training, references and queries, or none")
-    results = Path(config["results"]).resolve()
-    for role in ("training", "references", "queries", "backgrounds"):
-        source = Path(os.path.expandvars(images[role])).resolve() if images[role] else None
-        if source and source.is_dir() and results.is_relative_to(source):
+    if uses_sample(config) and (images["backgrounds"] or images["ground_truth"]):
+        raise InputError("images.backgrounds and images.ground_truth go with pictures of your own, not with the sample")
+    for key in (*ROLES, "backgrounds", "ground_truth"):
+        if images[key]:
+            _expanded(images[key], f"images.{key}")
+
+
+def _check_results(config: Config) -> None:
+    if config["results"].startswith("-"):
+        raise InputError(f"results is {config['results']}, which commands would take for a flag: write ./ before it")
+    results = Path(os.path.realpath(config["results"]))
+    for role in (*ROLES, "backgrounds"):
+        source = os.path.realpath(os.path.expandvars(config["images"][role])) if config["images"][role] else None
+        if source and results.is_relative_to(source) and Path(source).is_dir():
             raise InputError(
                 f"results ({results}) lies in the folder of images.{role}: its own pictures would be found"
             )
-    if uses_sample(config) and (images["backgrounds"] or images["ground_truth"]):
-        raise InputError("images.backgrounds and images.ground_truth go with pictures of your own, not with the sample")
+    there = next(place for place in (results, *results.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"results is {config['results']}, but {there} is a file and not a folder")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"results is {config['results']}, but nothing can be written in {there}")
 
 
-def _check_names(config: Config, key: str, table: str) -> None:
-    names = config[key]
-    for name in names:
-        if name not in config[table]:
-            raise InputError(f"{key} names {name}, which is not in {table} ({', '.join(config[table])})")
-    if len(set(names)) != len(names):
-        raise InputError(f"{key} names {next(n for n in names if names.count(n) > 1)} twice")
+def _expanded(path: str, key: str) -> str:
+    """A path with its environment variables filled in; InputError for a variable that is not set."""
+    expanded = os.path.expandvars(path)
+    unset = re.search(r"\$\{?(\w+)", expanded)
+    if unset and not os.path.lexists(expanded):
+        raise InputError(f"{key} is {path}, but the environment variable {unset[1]} is not set")
+    return expanded

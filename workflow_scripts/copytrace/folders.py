@@ -57,6 +57,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file; a path that can't even be looked at has none: the job that reads it says why."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 def folder_digest(folder: str | Path) -> str:
     """SHA-256 over the names, sizes and modification times (in ns) of what `picture_files` finds.
 

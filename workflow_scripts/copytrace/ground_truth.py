@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from copytrace.runtime import InputError
+from copytrace.suggestions import closest
 
 PAIR = ["query_id", "reference_id"]
 
@@ -16,9 +18,11 @@ def read(path: str | Path) -> pd.DataFrame:
     """Read a ground truth CSV: `query_id, reference_id`, with "" for a query without source.
 
     The header is optional: of the Image Similarity Challenge's lists some have one and some have none. A pair
-    that is given twice counts once. Raises InputError.
+    that is given twice counts once. Raises InputError, also for a query that has both a source and none.
     """
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a named pipe would be waited for
+            raise InputError(f"the ground truth {path} cannot be read: it is not a file")
         table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except pd.errors.EmptyDataError:
         raise InputError(f"the ground truth {path} is empty") from None
@@ -35,7 +39,15 @@ def read(path: str | Path) -> pd.DataFrame:
         raise InputError(f"row {broken[0] + 1} of the ground truth {path} is not of the form query_id,reference_id")
     if table.empty:
         raise InputError(f"the ground truth {path} has no rows")
-    return table.drop_duplicates(ignore_index=True)
+    table = table.drop_duplicates(ignore_index=True)
+    without = table.loc[table["reference_id"] == "", "query_id"]
+    contradicted = without[without.isin(positive_pairs(table)["query_id"])]
+    if contradicted.size:
+        raise InputError(
+            f"the ground truth {path} says of {contradicted.size} queries both that they have a source and that they "
+            f"have none; the first is {contradicted.iloc[0]!r}"
+        )
+    return table
 
 
 def check(truth: pd.DataFrame, query_ids: Iterable[str], reference_ids: Iterable[str]) -> None:
@@ -45,11 +57,16 @@ def check(truth: pd.DataFrame, query_ids: Iterable[str], reference_ids: Iterable
         ("queries", truth["query_id"], query_ids),
         ("references", references, reference_ids),
     ):
-        unknown = named[~named.isin(list(known))].drop_duplicates()
+        ids = list(known)
+        unknown = named[~named.isin(ids)].drop_duplicates()
         if unknown.size:
+            first = unknown.iloc[0]
+            without_ending = first.rpartition(".")[0]
+            meant = without_ending if without_ending in ids else closest(first, ids)
             raise InputError(
                 f"the ground truth names {unknown.size} {kind} that are not among the pictures; the first is "
-                f"{unknown.iloc[0]!r} (an id is the picture's path below its folder without the ending)"
+                f"{first!r}{f', did you mean {meant!r}?' if meant else ''} "
+                "(an id is the picture's path below its folder without the ending)"
             )
 
 

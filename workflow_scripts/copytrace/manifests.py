@@ -8,6 +8,7 @@ rejected   `role, path, reason`              everything else
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,20 +36,26 @@ def list_pictures(source: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     files that do not exist.
     """
     source = Path(source)
-    if source.is_dir():
+    try:
+        kind = source.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"the folder or list file {source} does not exist") from None
+    except OSError as error:
+        raise InputError(f"the folder or list file {source} cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(kind):
         listing, rejected = _list_folder(source)
-    elif source.is_file():
+    elif stat.S_ISREG(kind):
         listing, rejected = _list_lines(source), _rejections([])
-    elif source.exists():
-        raise InputError(f"{source} is neither a folder nor a list file")
     else:
-        raise InputError(f"the folder or list file {source} does not exist")
+        raise InputError(f"{source} is neither a folder nor a list file")
     listing["image_id"] = _unique_ids(listing["image_id"])
     return listing, rejected
 
 
 def _list_folder(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     files, problems = picture_files(folder)
+    if problems and problems[0][0] == "":
+        raise InputError(f"{folder}: {problems[0][1]}")
     if not files:
         raise InputError(f"the folder {folder} holds no pictures (files ending in {' '.join(PICTURE_ENDINGS)})")
     flaws = {path: flaw for path in files if (flaw := _name_flaw(path))}
@@ -76,6 +83,11 @@ def _list_lines(source: Path) -> pd.DataFrame:
     if repeated.size:
         raise InputError(f"the list file {source} repeats {repeated.size} path(s), the first is {repeated.iloc[0]}")
     listing = pd.DataFrame({"image_id": lines, "path": [str(source.parent / line) for line in lines]}, dtype=str)
+    # Links are followed only where two spellings look alike: for a million files that takes minutes.
+    alike = listing.loc[listing["path"].map(os.path.normpath).duplicated(keep=False), "path"].map(os.path.realpath)
+    if alike.duplicated().any():
+        first, second, *_ = lines[alike.index[alike == alike[alike.duplicated()].iloc[0]]]
+        raise InputError(f"the list file {source} names one file twice: {first} and {second}")
     missing = listing["path"][[not os.path.lexists(path) for path in listing["path"]]]
     if missing.size:
         raise InputError(

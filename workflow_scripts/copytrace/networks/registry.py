@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +10,10 @@ from torch import nn
 
 from copytrace.networks.layers import WaveBlock
 from copytrace.networks.mobilenet_v2 import MobileNetV2
+from copytrace.networks.names import TIMM_PREFIX, check_name
 from copytrace.networks.resnet import BasicBlock, Bottleneck, ResNet
 from copytrace.runtime import InputError
-
-TIMM_PREFIX = "timm:"
+from copytrace.suggestions import hint
 
 OwnNetwork = ResNet | MobileNetV2
 
@@ -135,14 +134,13 @@ def create_backbone(name: str, waveblock: bool = False) -> Backbone:
     `waveblock`: add a WaveBlock after layer2 and after layer3 (D²LV sheet, 4.1). InputError for an unknown
     name and for a WaveBlock in a network without such stages.
     """
+    check_name(name)
     if name.startswith(TIMM_PREFIX):
         timm_network = create_timm_network(name)
         backbone: Backbone = TimmBackbone(name, timm_network, timm_network.num_features)
-    elif name in _constructors:
+    else:
         network = _constructors[name]()
         backbone = Backbone(name, network, network.feature_dim)
-    else:
-        raise InputError(f"there is no network {name!r}: {_nearest(name, backbone_names())}")
     if waveblock:
         _add_waveblocks(backbone)
     return backbone
@@ -165,7 +163,7 @@ def create_timm_network(name: str, pretrained: bool = False) -> Any:
 
     timm_name = name.removeprefix(TIMM_PREFIX)
     if not timm.is_model(timm_name):
-        raise InputError(f"timm has no network {timm_name!r}: {_nearest(timm_name, timm.list_models())}")
+        raise InputError(f"timm has no network {timm_name!r}: {hint(timm_name, timm.list_models())}")
     options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "global_pool": ""}
     try:
         return timm.create_model(timm_name, **options, dynamic_img_size=True)
@@ -175,7 +173,7 @@ def create_timm_network(name: str, pretrained: bool = False) -> Any:
         if "pretrained tag" not in str(wrong):
             raise
         known = [other for other in timm.list_pretrained() if other.startswith(timm_name.split(".")[0] + ".")]
-        raise InputError(f"timm has no weights {timm_name!r}: {_nearest(timm_name, known)}") from None
+        raise InputError(f"timm has no weights {timm_name!r}: {hint(timm_name, known)}") from None
 
 
 def _add_waveblocks(backbone: Backbone) -> None:
@@ -184,8 +182,3 @@ def _add_waveblocks(backbone: Backbone) -> None:
         if not isinstance(stage, nn.Sequential):
             raise InputError(f"{backbone.name} has no stages layer2 and layer3 for a WaveBlock: set waveblock: false")
         stage.append(WaveBlock())  # no parameters, so the names in the state dict stay as published
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(known[:12])}, timm:NAME"

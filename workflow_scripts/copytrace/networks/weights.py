@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from copytrace.networks.registry import TIMM_PREFIX, Backbone, create_backbone, create_timm_network
+from copytrace.networks.names import TIMM_PREFIX
+from copytrace.networks.registry import Backbone, create_backbone, create_timm_network
 from copytrace.provenance import file_digest
 from copytrace.runtime import InputError, atomic_output, derive_seed
 

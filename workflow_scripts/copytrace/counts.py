@@ -1,0 +1,56 @@
+"""Settings that ask for more pictures than there are. Standard library only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from copytrace.runtime import InputError
+
+
+def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
+    """Raise InputError for the first setting that the numbers of pictures can't meet.
+
+    `demand` comes from `configuration.demand`; `pictures` is {role: number}. Pictures that turn out to be
+    unreadable and faces that are found later are not known yet: what is refused here is refused for certain.
+    """
+    for role, number in pictures.items():
+        if demand["shards"][role] > number:
+            raise InputError(
+                f"images.shards.{role} asks for {demand['shards'][role]} jobs, but there are only {number} pictures"
+            )
+    training = pictures["training"]
+    sampled = min(demand["samples"], training)
+    if demand["dimensions"] >= sampled:
+        found = "there are only" if sampled == training else "whitening.samples takes only"
+        raise InputError(
+            f"whitening.dimensions is {demand['dimensions']} and needs more training pictures than that, "
+            f"but {found} {sampled}"
+        )
+    if demand["pretraining_batch"] > training:
+        raise InputError(
+            f"pretraining.barlow_twins.batch is {demand['pretraining_batch']}, "
+            f"but there are only {training} training pictures"
+        )
+    classes = -(-training // demand["class_stride"])
+    for key, wanted in (
+        ("training.classes_per_batch", demand["classes_per_batch"]),
+        ("synthesis.shards", demand["synthesis_shards"]),
+    ):
+        if wanted > classes:
+            raise InputError(
+                f"{key} is {wanted}, but with synthesis.class_stride {demand['class_stride']} "
+                f"only {classes} of {training} training pictures are classes"
+            )
+    background = sampled if demand["background"] == "sample" else training
+    left = min(background, training - classes) if demand["exclude_trained"] else background
+    if demand["neighbours"] > left:
+        reason = " that matching.exclude_trained leaves in it" if left < background else ""
+        raise InputError(
+            f"matching.neighbours is {demand['neighbours']}, "
+            f"but the background has only {left} training pictures{reason}"
+        )
+    if demand["rows_per_query"] * pictures["queries"] < 1:
+        raise InputError(
+            f"ensembling.rows_per_query is {demand['rows_per_query']}, which for {pictures['queries']} queries is not "
+            "even one row"
+        )
