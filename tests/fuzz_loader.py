@@ -9,7 +9,6 @@ down, the seed is in the file that `--progress` names.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import struct
 import sys
@@ -20,22 +19,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from hostile import encode
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
 from copytrace import imaging
 
 EXTREMES = [0, 1, 2, 3, 7, 8, 9, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF]
-
-
-def encode(picture: Image.Image, kind: str, frames: int = 1, **options: object) -> bytes:
-    """The bytes of a picture file; of more than one frame or page if `frames` says so."""
-    buffer = io.BytesIO()
-    if frames > 1:
-        # copies, because saving as one format leaves traces in a picture that another stumbles over
-        options |= {"save_all": True, "append_images": [picture.rotate(90 * i) for i in range(1, frames)]}
-    picture.copy().save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def seeds() -> dict[str, bytes]:

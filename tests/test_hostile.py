@@ -18,6 +18,9 @@ from test_workflow import MICRO, REPOSITORY, snakemake
 from copytrace import folders, imaging, manifests
 from copytrace.descriptor_files import read_rows, read_vectors
 
+# Pillow grumbles about odd metadata; the loader mutes that, but pytest unmutes it.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+
 SCRIPTS = REPOSITORY / "workflow_scripts"
 GIGABYTE = 1e9
 

@@ -37,7 +37,7 @@ SEVERAL_SCANS_COST = 10  # all coefficients of a progressive JPEG beside its pix
 CMYK_COST = 13
 
 # What the decoders may read besides pixels: names, EXIF, colour profiles. Some hold it five times, and EXIF in
-# many pieces costs time by the square of its size (half a minute here). WebP and AVIF are read whole to be opened.
+# many pieces costs time by the square of its size. WebP and AVIF are read whole to be opened.
 MAX_METADATA = 64_000_000
 STORED_PIXEL = 9  # bytes at most that a pixel takes in a file: four channels of 16 bits, and some filling
 
@@ -100,8 +100,8 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     `_grey_range` says; CMYK is converted without colour profiles.
 
     Raises UnreadableImage for everything else: no regular file (a pipe or device is never waited for), empty,
-    not a picture, truncated, a side of zero pixels, more than `max_pixels` or more memory needed than
-    MAX_MEMORY.
+    not a picture, truncated, a side of zero pixels, more than `max_pixels`, more memory needed than MAX_MEMORY or
+    more to read than MAX_METADATA besides the pixels.
     """
     # Some packages switch this on for the whole process when imported (face_recognition does), and half a
     # picture is then silently grey.
