@@ -150,7 +150,7 @@ def mutated(files: dict[str, bytes], seed: int) -> tuple[str, bytes]:
 
 
 def peak_memory(reset: bool = False) -> float:
-    """The largest resident size since the last reset, in MB (Linux)."""
+    """The largest resident size of this program so far, or since the last reset, in MB (Linux)."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
         return 0

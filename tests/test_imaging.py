@@ -450,14 +450,12 @@ def test_the_assumed_memory_is_not_too_low(tmp_path, format, mode, options, cost
     exif[imaging.ORIENTATION_TAG] = 6
     picture.save(tmp_path / "large", format, exif=exif.tobytes(), **options)
     code = (
-        "import sys; from copytrace import imaging, runtime; imaging.Image.init();"
-        "before = runtime.peak_memory_mb(); imaging.load_image(sys.argv[1]);"
-        "print(runtime.peak_memory_mb() - before)"
+        "import sys; from fuzz_loader import imaging, peak_memory; imaging.Image.init();"
+        "before = peak_memory(); imaging.load_image(sys.argv[1]); print(peak_memory() - before)"
     )
-    scripts = str(Path(imaging.__file__).parent.parent)
     measured = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "large"],
-        env={**os.environ, "PYTHONPATH": scripts},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         check=True,
         capture_output=True,
         text=True,
