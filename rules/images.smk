@@ -203,8 +203,10 @@ rule merge_manifests:
         runtime=60,
     params:
         code=code_of("merge_manifests.py", "pictures"),
+        on_bad_image=IMAGES["on_bad_image"],
     shell:
         'python "$SCRIPTS/merge_manifests.py" --manifests {input.manifests} --rejected {input.rejected}'
+        " --on-bad-image {params.on_bad_image}"
         " --manifest {output.manifest} --rejected-out {output.rejected} > {log} 2>&1"
 
 

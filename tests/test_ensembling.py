@@ -343,3 +343,91 @@ def test_scripts_from_pairs_to_the_final_file(tmp_path):
     # q, r: 0.9 and 0.85 − 0.05; p, s: two of three tile rows of 0.6 − 0.05
     expected = "query_id,reference_id,score\nq,r,0.850000\np,s,0.550000\n"
     assert (tmp_path / "final.csv").read_text() == expected
+
+
+# ------------------------------------------------------------------------- the steps together, in plain Python
+
+KINDS = ["whole", "rotation", "detected_overlay"]
+
+# parts 0, 1 and 2 of q1 and q2: kind, rank, width, height
+part_tables = st.lists(
+    st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(1, 40), st.integers(1, 40)), min_size=6, max_size=6
+)
+
+
+def slow_matches(rows, tiles, described, sides, faces, chosen):
+    """What the sheet says (6.4 and 6.5), pair by pair, for the rule `different_evidence`."""
+    kept = []
+    for row in rows:
+        kind, rank, width, height = described[row[2], row[3]]
+        longer = max(described[row[2], 0][2:])
+        side = min(width, height) * (chosen.reference_side / longer if chosen.reference_side else 1)
+        if side >= sides[row[0].split(".")[0]]:
+            free = rank < chosen.free_ranks.get(kind, 0)
+            kept.append((*row[:6], row[6] - (0 if free else chosen.penalties[kind])))
+    for row in tiles:
+        if not (chosen.drop_face_references and row[4] in faces):
+            kept.append((*row[:6], row[6] - chosen.tile_penalty))
+    found = sorted((-score, *pair) for pair, score in slow_score(kept, chosen.final_score).items()) if kept else []
+    limit = min(int(chosen.rows_per_query * 2), chosen.maximum_rows or 10**9)
+    return [(query, reference, -score) for score, query, reference in found[:limit]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(evidence, max_size=40),
+    st.lists(evidence, max_size=10),
+    part_tables,
+    st.fixed_dictionaries({"f": st.integers(0, 40), "g": st.integers(0, 40)}),
+    st.sets(st.sampled_from(["r1", "r2"])),
+    st.fixed_dictionaries(
+        {
+            "reference_side": st.sampled_from([None, 64]),
+            "penalties": st.just({"whole": 0, "rotation": 0.125, "detected_overlay": 0.25}),
+            "free_ranks": st.sampled_from([{}, {"detected_overlay": 2}]),
+            "tile_penalty": st.sampled_from([0.0, 0.125]),
+            "drop_face_references": st.booleans(),
+            "rows_per_query": st.sampled_from([0.5, 1, 10]),
+            "maximum_rows": st.sampled_from([None, 1, 3]),
+        }
+    ),
+)
+def test_evidence_scores_and_cut_equal_plain_python(rows, tiles, parts_of, sides, faces, changed):
+    """Scores are eighths and sixteenths, so that pairs tie, at the cut too, and every sum is exact."""
+    chosen = ensembling.Ensembling(**{**SETTINGS, **changed})
+    names = [(query, part) for query in ("q1", "q2") for part in range(3)]
+    described = dict(zip(names, parts_of))
+    table = parts(*((*name, *described[name]) for name in names))
+    face_table = pd.DataFrame({"image_id": ["r1", "r2"], "faces": [int(name in faces) for name in ("r1", "r2")]})
+    template = pairs(("f.a", 256, "q1", 0, "r1", 0, 1.0)).iloc[:0]
+    found = ensembling.stack(
+        [
+            ensembling.collect_evidence(pairs(*rows) if rows else template, table, sides, chosen),
+            ensembling.collect_tile_evidence(pairs(*tiles) if tiles else template, face_table, chosen),
+        ]
+    )
+    final = ensembling.final_scores(found, chosen.final_score)
+    result = listed(ensembling.cut(final, chosen.rows_per_query, 2, chosen.maximum_rows))
+    expected = slow_matches(rows, tiles, described, sides, faces, chosen)
+    assert [row[:2] for row in result] == [row[:2] for row in expected]
+    assert [row[2] for row in result] == pytest.approx([row[2] for row in expected])
+
+
+odd_ids = st.sampled_from(["a", "B", "a,b", "10", "9", "\u00e9", "e\u0301", "\n", "NA", "\U0001f388"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.tuples(odd_ids, odd_ids), st.integers(-9, 9).map(lambda n: n * 4e-7), max_size=30),
+    st.sampled_from([0, 0.5, 1, 7]),
+    st.integers(1, 5),
+    st.none() | st.integers(0, 12),
+)
+def test_cut_equals_sorting_the_written_lines(scores, per_query, queries, most):
+    """Scores of fractions of a millionth: what differs no more once written ties, and ids decide."""
+    final = pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=ensembling.FINAL_COLUMNS)
+    final = final.astype({"query_id": str, "reference_id": str, "score": float})
+    limit = min(int(per_query * queries), 10**9 if most is None else most)
+    expected = sorted((-round(score * 1e6), *pair) for pair, score in scores.items())[:limit]
+    cut = ensembling.cut(final, per_query, queries, most)
+    assert [(-round(row[2] * 1e6), *row[:2]) for row in listed(cut)] == expected

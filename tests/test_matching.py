@@ -86,3 +86,40 @@ def test_memory_is_bounded_by_the_count(monkeypatch):
     matching.best_pairs(queries, np.zeros(400, np.float32), lambda: [references], 2000)
     assert returned
     assert max(returned) < 4 * 2000
+
+
+# Vectors of small whole numbers: sums are exact, so that scores tie, at the cut too, and repeat.
+small = st.lists(st.lists(st.integers(-1, 1), min_size=3, max_size=3), min_size=1, max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(small, st.lists(small | st.just([]), min_size=1, max_size=4), st.integers(1, 80), st.data())
+def test_best_pairs_equal_sorting_all_pairs_where_scores_tie(queries, blocks, count, data):
+    """Exactly: the pairs, their order, and which of equal pairs fall off at the cut; fewer rows than asked for too."""
+    bias = data.draw(st.lists(st.integers(-2, 2).map(lambda n: n / 4), min_size=len(queries), max_size=len(queries)))
+    references = [vector for block in blocks for vector in block]
+    expected = sorted(
+        (bias[q] - sum(a * b for a, b in zip(query, reference)), q, r)
+        for q, query in enumerate(queries)
+        for r, reference in enumerate(references)
+    )[:count]
+    found = matching.best_pairs(
+        np.array(queries, np.float32),
+        np.array(bias, np.float32),
+        lambda: [np.array(block, np.float32).reshape(-1, 3) for block in blocks],
+        count,
+        query_block=data.draw(st.integers(1, 13)),
+    )
+    assert list(zip((-found.score).tolist(), found.query.tolist(), found.reference.tolist())) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(small, st.lists(small, min_size=1, max_size=4), st.integers(1, 8), st.sampled_from([0.0, 0.5, 2.0]))
+def test_bias_equals_sorting_where_background_pictures_repeat(queries, blocks, neighbours, weight):
+    background = [vector for block in blocks for vector in block]
+    neighbours = min(neighbours, len(background))
+    products = [[sum(a * b for a, b in zip(query, other)) for other in background] for query in queries]
+    expected = [weight * sum(sorted(row)[-neighbours:]) / neighbours for row in products]
+    arrays = [np.array(block, np.float32) for block in blocks]
+    bias = matching.query_bias(np.array(queries, np.float32), arrays, neighbours, weight)
+    assert bias.tolist() == pytest.approx(expected, abs=1e-6)

@@ -1,5 +1,7 @@
 """The official measures: golden values of the benchmark sheet, and slow loops."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,3 +167,32 @@ def test_a_pair_predicted_twice_is_an_error():
     pair = pd.DataFrame({"query_id": ["q", "q"], "reference_id": ["r", "r"]})
     with pytest.raises(ValueError, match="twice"):
         metrics.mark_hits(pair, pair)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6), st.integers(0, 2))
+def test_ties_give_the_least_that_any_order_of_equal_scores_gives(rows, missed):
+    """Tried out: every order of the rows in which the scores fall."""
+    positives = sum(hit for _, hit in rows) + missed
+    assume(positives)
+    possible = []
+    for order in itertools.permutations(rows):
+        if all(before[0] >= after[0] for before, after in itertools.pairwise(order)):
+            found = list(itertools.accumulate(hit for _, hit in order))
+            precisions = [found[place] / (place + 1) for place, (_, hit) in enumerate(order) if hit]
+            possible.append(sum(precisions) / positives)
+    value = metrics.micro_average_precision([row[0] for row in rows], [row[1] for row in rows], positives)
+    assert value == pytest.approx(min(possible), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=12), st.integers(0, 3))
+def test_a_weight_is_worth_as_many_copies_of_the_row(rows, missed):
+    hits, weights = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    copies = np.repeat(hits, weights)
+    positives = int(copies.sum()) + missed
+    value = metrics.weighted_average_precision(hits, weights[None], np.array([positives]))[0]
+    if positives:
+        assert value == pytest.approx(metrics.micro_average_precision(-np.arange(len(copies)), copies, positives))
+    else:
+        assert np.isnan(value)

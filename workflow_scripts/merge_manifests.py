@@ -11,18 +11,29 @@ log = logging.getLogger("copytrace")
 
 
 def main() -> None:
-    """Read the arguments, join, and stop if not one picture is readable."""
+    """Read the arguments, join, and stop if not one picture is readable, or not all where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifests", nargs="+", required=True, help="Parquet shards in their order")
     parser.add_argument("--rejected", nargs="+", required=True, help="CSVs: role, path, reason")
+    parser.add_argument("--on-bad-image", choices=["reject", "fail"], default="reject", help="leave it out, or stop")
     parser.add_argument("--manifest", required=True, help="Parquet to write: image_id, path, width, height")
     parser.add_argument("--rejected-out", required=True, help="CSV to write: role, path, reason")
     args = parser.parse_args()
 
     manifest = pd.concat(map(pd.read_parquet, args.manifests), ignore_index=True)
-    rejected = pd.concat(map(manifests.read_rejected, args.rejected), ignore_index=True)
+    lists = {path: manifests.read_rejected(path) for path in args.rejected}
+    rejected = pd.concat(lists.values(), ignore_index=True)
     if manifest.empty and rejected.empty:
         raise runtime.InputError("no pictures were listed")
+    if rejected.size and args.on_bad_image == "fail":
+        for _, path, reason in rejected.itertuples(index=False):
+            log.info("%s: %s", path, reason)
+        role, path, reason = rejected.iloc[0]
+        raise runtime.InputError(
+            f"{len(rejected)} of {len(manifest) + len(rejected)} pictures for {role} cannot be used, and "
+            f"images.on_bad_image is fail; the first is {path}: {reason}; all are listed above and in "
+            + ", ".join(path for path, rows in lists.items() if rows.size)
+        )
     if manifest.empty:
         role, path, reason = rejected.iloc[0]
         raise runtime.InputError(f"none of the {len(rejected)} pictures for {role} is readable: {path}: {reason}")

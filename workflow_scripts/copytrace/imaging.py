@@ -6,7 +6,10 @@ What comes out is always the same: upright RGB of 8 bits, or `UnreadableImage` w
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import io
+import logging
 import os
 import re
 import stat
@@ -16,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 #: Pictures with more pixels are rejected before anything is decoded.
 MAX_PIXELS = 100_000_000
@@ -32,24 +36,60 @@ DEFAULT_COST = 7.5
 SEVERAL_SCANS_COST = 10  # all coefficients of a progressive JPEG beside its pixels
 CMYK_COST = 13
 
+# What the decoders may read besides pixels: names, EXIF, colour profiles. Some hold it five times, and EXIF in
+# many pieces costs time by the square of its size. WebP and AVIF are read whole to be opened.
+MAX_METADATA = 64_000_000
+STORED_PIXEL = 9  # bytes at most that a pixel takes in a file: four channels of 16 bits, and some filling
+
 # A progressive JPEG has about ten scans; a few megabytes can hold enough of them to decode for days.
 MAX_JPEG_SCANS = 100
-NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of those that a length follows
 
 # Named, because some of Pillow's other formats start programs (EPS runs Ghostscript) or load files by name.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000")
 
 ORIENTATION_TAG = 0x0112
+TILE_TAGS = (0x0142, 0x0143)  # width and height of a TIFF's tiles
 STRIP_PIXELS = 1_000_000  # pixels converted at a time, so that conversion never holds the picture twice
 
 # `load_image` has its own limit, stricter and settable; Pillow's would warn or raise at other numbers.
 Image.MAX_IMAGE_PIXELS = None
+# The same for packed texts and colour profiles: one megabyte, as Pillow has it, is too little for some programs' files.
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
 # Pillow comments on odd metadata without naming the file; the pixels are what counts here.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error: it names no file, and Pillow's exception says enough."""
+    libraries = ctypes.CDLL(Image.core.__file__)  # with those that it was linked with
+    for kind in ("Error", "Warning"):
+        handler = getattr(libraries, f"TIFFSet{kind}Handler", None)
+        if handler is not None:
+            handler(None)
+
+
+_silence_libtiff()
 
 
 class UnreadableImage(Exception):
     """A file that is no usable picture; its text is one plain sentence that says why."""
+
+
+class _SparingFile(io.BufferedReader):
+    """A file of which a decoder may read so many bytes in all, `MAX_METADATA` until its pixels are known."""
+
+    allowance = MAX_METADATA
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            size = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        if size > self.allowance:
+            raise UnreadableImage(f"more than {MAX_METADATA:,} bytes would have to be read besides the pixels")
+        data = super().read(size)
+        self.allowance -= len(data)
+        return data
 
 
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -60,8 +100,8 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     `_grey_range` says; CMYK is converted without colour profiles.
 
     Raises UnreadableImage for everything else: no regular file (a pipe or device is never waited for), empty,
-    not a picture, truncated, a side of zero pixels, more than `max_pixels` or more memory needed than
-    MAX_MEMORY.
+    not a picture, truncated, a side of zero pixels, more than `max_pixels`, more memory needed than MAX_MEMORY or
+    more to read than MAX_METADATA besides the pixels.
     """
     # Some packages switch this on for the whole process when imported (face_recognition does), and half a
     # picture is then silently grey.
@@ -80,7 +120,7 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return turn_upright(pixels, orientation)
 
 
-def _open_regular(path: str | Path) -> io.BufferedReader:
+def _open_regular(path: str | Path) -> _SparingFile:
     """Open for reading, without ever waiting for the other end of a pipe."""
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
@@ -92,20 +132,21 @@ def _open_regular(path: str | Path) -> io.BufferedReader:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnreadableImage("this is a folder, pipe or device, not a file")
-    return os.fdopen(descriptor, "rb")
+    return _SparingFile(io.FileIO(descriptor))
 
 
-def _decode(file: io.BufferedReader, max_pixels: int) -> tuple[np.ndarray, int]:
+def _decode(file: _SparingFile, max_pixels: int) -> tuple[np.ndarray, int]:
     """Pixels as stored and their EXIF orientation; refuses by the header alone what is too large."""
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         raise UnreadableImage("the file is empty")
     if size > MAX_MEMORY:
         raise UnreadableImage(f"the file has {size:,} bytes, the limit for one picture is {MAX_MEMORY:,}")
-    is_jpeg = file.peek(3)[:3] == b"\xff\xd8\xff"
-    data = file.read() if is_jpeg else b""
-    with Image.open(io.BytesIO(data) if is_jpeg else file, formats=FORMATS) as picture:
+    with Image.open(file, formats=FORMATS) as picture:
+        is_jpeg = picture.format in ("JPEG", "MPO")
+        data = os.pread(file.fileno(), size, 0) if is_jpeg else b""  # at once, for the faster decoder
         _check_size(picture, size, _count_scans(data), max_pixels)
+        file.allowance += STORED_PIXEL * picture.width * picture.height
         if is_jpeg and picture.mode in ("L", "RGB"):
             pixels = _decode_jpeg(data, picture)
         else:
@@ -140,7 +181,9 @@ def _check_size(picture: Image.Image, file_size: int, scans: int, max_pixels: in
         SEVERAL_SCANS_COST if scans > 1 else 0,
         CMYK_COST if picture.mode == "CMYK" else 0,
     )
-    needed = width * height * cost + file_size
+    # A tiled TIFF is decoded tile by tile, and a tile may be larger than the picture.
+    tile = [picture.tag_v2.get(tag, 0) for tag in TILE_TAGS] if isinstance(picture, TiffImageFile) else [0, 0]
+    needed = max(width * height, tile[0] * tile[1]) * cost + file_size
     if needed > MAX_MEMORY:
         raise UnreadableImage(
             f"decoding {width} x {height} pixels from this {picture.format} file takes about "
@@ -196,7 +239,8 @@ def _strips(picture: Image.Image) -> Iterator[tuple[tuple[slice, slice], Image.I
 
 def _grey_values(strip: Image.Image) -> np.ndarray:
     """The greys of a deep picture as float64 [height, width]; what is not finite becomes 0."""
-    return np.nan_to_num(np.asarray(strip).astype(np.float64), nan=0, posinf=0, neginf=0)
+    with np.errstate(invalid="ignore"):  # signalling not-a-numbers
+        return np.nan_to_num(np.asarray(strip).astype(np.float64), nan=0, posinf=0, neginf=0)
 
 
 def _grey_range(picture: Image.Image) -> tuple[float, float]:
@@ -248,7 +292,12 @@ def _reason(error: Exception) -> str:
     """One short sentence about an error of the operating system or of a decoder."""
     if isinstance(error, MemoryError):
         return "the decoder asks for more memory than it may have"
-    if isinstance(error, OSError) and error.strerror:
+    # "Invalid argument" is what seeking to a place before the file's start gives.
+    if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
         return f"the file cannot be read: {error.strerror}"
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    return "the file is truncated" if "truncated" in text.lower() else f"the file is damaged or cut off: {text}"
+    if "truncated" in text.lower():
+        return "the file is truncated"
+    if "MAX_TEXT" in text:  # Pillow's names for its limits
+        return f"the texts or colour profile in the file have more than {MAX_METADATA:,} bytes"
+    return f"the file is damaged or cut off: {text}"
