@@ -11,6 +11,7 @@ from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.parts import fixed_query_parts, parts_table
 from copytrace.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, cut_to_scale, to_network_input
+from copytrace.runtime import InputError
 from copytrace.whitening import fit_whitening
 
 
@@ -30,7 +31,7 @@ def test_power_zero_is_a_rotation():
 
 
 def test_whitening_refuses_more_dimensions_than_pictures():
-    with pytest.raises(ValueError, match="needs more than 5 pictures"):
+    with pytest.raises(InputError, match=r"less than the number of training pictures \(5\)"):
         fit_whitening(np.zeros((5, 8), np.float32), 5, -0.5)
 
 

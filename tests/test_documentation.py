@@ -13,6 +13,7 @@ import yaml
 
 from copytrace.networks.registry import TIMM_PREFIX, backbone_names
 from copytrace.networks.weights import MAPPINGS
+from copytrace.synthesis import plan
 from copytrace.synthesis.chain import build_chain
 from copytrace.synthesis.operations import OPERATIONS, Faithful
 
@@ -101,6 +102,19 @@ def test_the_chains_keep_to_the_documented_limits(family):
     for step in steps:
         reference = {"$ref": f"#/$defs/operations/{step.operation.__name__}", "$defs": SCHEMA["$defs"]}
         jsonschema.Draft202012Validator(reference).validate(step.parameters)
+
+
+PROBES = (-1, -0.5, 0, 0.01, 0.0625, 0.5, 1, 1.5, 7, 1020, 1021)
+
+
+def test_the_documented_limits_are_those_that_are_checked():
+    for name, entry in SCHEMA["$defs"]["operations"].items():
+        for parameter, limits in plan.FORMS[name].parameters.items():
+            reference = {"$ref": f"#/$defs/operations/{name}/properties/{parameter}", "$defs": SCHEMA["$defs"]}
+            documented = jsonschema.Draft202012Validator(reference)
+            values = PROBES if limits.single else [[low, high] for low in PROBES for high in PROBES if low <= high]
+            differ = [value for value in values if limits.admits(value) != documented.is_valid(value)]
+            assert not differ, f"{name}.{parameter}: {entry['properties'][parameter]} and {limits} differ on {differ}"
 
 
 def test_every_network_and_mapping_is_named():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from copytrace.runtime import InputError
+
 
 @dataclass(frozen=True)
 class Whitening:
@@ -26,12 +28,15 @@ def fit_whitening(features: np.ndarray, dimensions: int, power: float) -> Whiten
 
     Centred; the `dimensions` largest axes. Axes without variance (fewer pictures than dimensions, dead channels)
     are not blown up: variances count as at least 1e-6 of the largest. The sign of an axis is fixed by
-    its largest entry, so that the same features give the same matrix everywhere. Raises ValueError where `dimensions`
+    its largest entry, so that the same features give the same matrix everywhere. Raises InputError where `dimensions`
     exceeds d or n − 1.
     """
     n, d = features.shape
     if dimensions > min(d, n - 1):
-        raise ValueError(f"whitening to {dimensions} dimensions needs more than {n} pictures of {d} dimensions")
+        raise InputError(
+            f"whitening.dimensions is {dimensions}, but must be less than the number of training pictures ({n}) and at "
+            f"most the length of a feature ({d})"
+        )
     x = features.astype(np.float64)
     mean = x.mean(axis=0)
     x -= mean
