@@ -15,7 +15,9 @@ from copytrace import imaging
 from copytrace.imaging import UnreadableImage, load_image
 
 # Pillow grumbles about odd metadata; the loader mutes that, but pytest unmutes it.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:PIL.TiffImagePlugin", "ignore::PIL.Image.DecompressionBombWarning"
+)
 
 
 def scene(height=60, width=90):
@@ -271,7 +273,7 @@ def test_another_packages_leniency_does_not_leak_in(load, kind, monkeypatch):
         (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "no picture"),
         (png(0, 5), "no picture"),
         (b"GIF89a" + struct.pack("<HH", 0, 0) + b"\0\0\0;", "zero|no picture|damaged"),
-        (png(2**31 - 1, 2**31 - 1), "2147483647 x 2147483647 pixels, the limit is 100,000,000"),
+        (png(2**31 - 1, 2**31 - 1), "4,611,686,014,132,420,609 pixels, the limit is 100,000,000"),
         (png(10_001, 10_000), "10001 x 10000 pixels, the limit"),
         (png(100, 100, b"\0" * 500), "truncated"),
     ],
@@ -356,6 +358,21 @@ def test_a_tile_larger_than_the_picture_counts(load, no_decoding):
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
     with pytest.raises(UnreadableImage, match="decoding 10 x 10 pixels from this TIFF file takes about"):
         load(head.ljust(200, b"\0") + zlib.compress(bytes(20_000)))
+
+
+def test_a_frame_to_be_cleared_is_not_allocated_before_its_size_is_known(load, monkeypatch):
+    """A GIF's first frame larger than its screen: Pillow makes room for it while it opens the file."""
+    data = bytearray(encode(Image.fromarray(scene()).quantize(), "GIF", disposal=2))
+    frame = data.index(b"\x2c" + struct.pack("<HHHH", 0, 0, 90, 60))
+    assert data[frame - 8 : frame - 4] == b"\x21\xf9\x04\x08"  # clear it afterwards
+    data[frame + 5 : frame + 9] = struct.pack("<HH", 60_000, 60_000)
+
+    def refuse(*_):
+        raise AssertionError("room for the frame was made")
+
+    monkeypatch.setattr(Image.core, "fill", refuse)
+    with pytest.raises(UnreadableImage, match="3,600,000,000 pixels, the limit is 100,000,000"):
+        load(bytes(data))
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "late png", "gif", "tiff", "webp", "avif"])

@@ -52,8 +52,10 @@ ORIENTATION_TAG = 0x0112
 TILE_TAGS = (0x0142, 0x0143)  # width and height of a TIFF's tiles
 STRIP_PIXELS = 1_000_000  # pixels converted at a time, so that conversion never holds the picture twice
 
-# `load_image` has its own limit, stricter and settable; Pillow's would warn or raise at other numbers.
-Image.MAX_IMAGE_PIXELS = None
+# `load_image` has its own limit, stricter and settable. Pillow's, which raises at twice this number, is for what it
+# allocates while it opens a file (for a GIF's frame that is to be cleared): what no format could hold in MAX_MEMORY.
+Image.MAX_IMAGE_PIXELS = int(MAX_MEMORY / min(DEFAULT_COST, *DECODING_COST.values())) // 2
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # The same for packed texts and colour profiles: one megabyte, as Pillow has it, is too little for some programs' files.
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
 # Pillow comments on odd metadata without naming the file; the pixels are what counts here.
@@ -115,6 +117,9 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise
         except Image.UnidentifiedImageError:
             raise UnreadableImage("the content is no picture in a known format, or is cut off") from None
+        except Image.DecompressionBombError as error:
+            count = int(re.findall(r"\d+", str(error))[0])
+            raise UnreadableImage(f"the picture has {count:,} pixels, the limit is {max_pixels:,}") from None
         except Exception as error:
             raise UnreadableImage(_reason(error)) from None
     return turn_upright(pixels, orientation)
