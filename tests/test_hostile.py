@@ -268,8 +268,12 @@ def test_a_run_that_a_bad_picture_stops_leaves_the_list_of_all(tmp_path):
     pictures.mkdir()
     (pictures / "good.png").write_bytes(hostile.encode(hostile.mosaic("good"), "PNG"))
     (pictures / "bad.png").write_bytes(b"")
+    training = tmp_path / "training"
+    training.mkdir()
+    for number in range(40):  # what the micro configuration asks for
+        (training / f"{number}.png").write_bytes(hostile.encode(hostile.mosaic(str(number)), "PNG"))
     config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    config["images"] |= {role: str(pictures) for role in ("training", "references", "queries")}
+    config["images"] |= {"training": str(training), "references": str(pictures), "queries": str(pictures)}
     config["images"] |= {"on_bad_image": "fail"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     run = snakemake(tmp_path, "--cores", "1", "results/images/queries.parquet", overlays=(MICRO,))

@@ -1,7 +1,10 @@
-"""What scripts share: processes."""
+"""What scripts share: processes and their memory."""
 
 import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import cv2
 import pytest
@@ -37,3 +40,20 @@ def test_results_come_in_order_from_processes_of_one_thread(processes):
 def test_a_mistake_is_raised_where_the_results_are_read(processes):
     with pytest.raises(runtime.InputError, match="-1 is negative"):
         list(runtime.in_processes(partial(look_around, 0), [1, -1], processes))
+
+
+def test_a_process_is_refused_memory_above_its_limit():
+    code = """
+from copytrace import runtime
+runtime.limit_memory(300_000_000)
+kept = bytearray(200_000_000)
+kept[::4096] = b"x" * len(kept[::4096])
+print(runtime.peak_memory_mb() > 200)
+try:
+    bytearray(200_000_000)
+except MemoryError:
+    print("refused")
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(runtime.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.stdout.split() == ["True", "refused"], run.stderr

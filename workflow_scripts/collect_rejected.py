@@ -5,7 +5,7 @@ import logging
 
 import pandas as pd
 
-from copytrace import runtime
+from copytrace import manifests, runtime
 
 log = logging.getLogger("copytrace")
 
@@ -16,9 +16,8 @@ def main() -> None:
     parser.add_argument("--rejected", required=True, nargs="+", help="CSV files role,path,reason")
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
-    rejected = pd.concat([pd.read_csv(path, dtype=str) for path in args.rejected], ignore_index=True)
-    with runtime.atomic_output(args.output) as temporary:
-        rejected.to_csv(temporary, index=False)
+    rejected = pd.concat(map(manifests.read_rejected, args.rejected), ignore_index=True)
+    manifests.write_table(rejected, args.output)
     log.info("%d pictures rejected: %s", len(rejected), args.output)
 
 
