@@ -30,9 +30,10 @@ localrules:
 
 
 rule all:
-    """The matches, the list of rejected pictures, where the truth is known their evaluation, and the report's figures."""
+    """Checked inputs, matches, rejected pictures, where the truth is known the evaluation, and the report's figures."""
     default_target: True
     input:
+        f"{RESULTS}/images/counts.csv",
         f"{RESULTS}/matching.csv",
         f"{RESULTS}/images/rejected.csv",
         evaluation_results(),

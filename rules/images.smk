@@ -115,7 +115,11 @@ rule list_images:
 
 
 rule check_inputs:
-    """Hold the ground truth and the settings against the pictures of all roles, before anything is decoded."""
+    """Hold the ground truth and the settings against the pictures of all roles, first of all.
+
+    By its priority, not as an input: a picture more in one role must not make anew what other roles made, and
+    behind an ancient() input of a job that runs Snakemake overlooks changed settings.
+    """
     input:
         listings=expand(f"{RESULTS}/images/listings/{{role}}.parquet", role=given_roles()),
         truth=ground_truth_input(),
@@ -149,8 +153,6 @@ rule scan_images:
     """Decode every picture of a shard fully: the one place that rejects."""
     input:
         listing=f"{RESULTS}/images/listings/{{role}}.parquet",
-        # The check has to have passed; a picture more in another role makes nothing here anew.
-        checked=ancient(f"{RESULTS}/images/counts.csv"),
         drawn=lambda w: picture_source_input(w.role),
     output:
         manifest=f"{RESULTS}/images/shards/{{role}}/{{shard}}-of-{{shards}}.parquet",

@@ -4,7 +4,6 @@
 rule prepare_backbone:
     """Bring weights from a file, from timm or from a random draw into the project's form."""
     input:
-        checked=ancient(f"{RESULTS}/images/counts.csv"),
         file=lambda w: weights_file(w.backbone),
     output:
         f"{RESULTS}/pretraining/{{backbone}}.safetensors",

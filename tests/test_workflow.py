@@ -137,6 +137,7 @@ def test_other_shards_give_the_same_matches(finished, tmp_path):
     changed = overlay(tmp_path, images={"shards": {"training": 1, "references": 3, "queries": 1}})
     run = snakemake(tmp_path, "--cores", "2", "results/matching.csv", overlays=changed)
     assert run.returncode == 0, run.stderr[-4000:]
+    assert list((tmp_path / "results" / "descriptors").rglob("2-of-3.h5"))
     before = pd.read_csv(finished / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
     after = pd.read_csv(tmp_path / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
     both = before.index.intersection(after.index)
@@ -158,6 +159,11 @@ def test_more_queries_rerun_nothing_of_the_training(finished, tmp_path):
     assert jobs["check_inputs"] == 1
     assert jobs["scan_images"] == 2  # the shards of the queries
     assert not {"prepare_backbone", "pretrain_backbone", "synthesise", "train_model", "fit_whitening"} & set(jobs)
+
+
+def test_new_queries_hide_no_changed_setting(finished, tmp_path):
+    changed = overlay(tmp_path, sample={"queries": 26}, whitening={"power": -0.25})
+    assert planned(snakemake(finished, "-n", overlays=changed))["fit_whitening"] == 4
 
 
 def test_how_the_work_is_carried_out_reruns_nothing(finished, tmp_path):
@@ -274,7 +280,7 @@ def test_other_settings_plan_a_run(tmp_path, settings):
         ({"shards": {"queries": 7}}, "error: images.shards.queries asks for 7 jobs, but there are only 6 pictures"),
     ],
 )
-def test_a_mistake_in_the_inputs_is_one_sentence_before_any_other_job(own_pictures, tmp_path, change, sentence):
+def test_a_mistake_in_the_inputs_is_one_sentence_before_anything_expensive(own_pictures, tmp_path, change, sentence):
     settings = yaml.safe_load(OWN.format(results=tmp_path / "results"))
     settings["images"] |= change
     run = snakemake(own_pictures, "--cores", "2", overlays=overlay(tmp_path, **settings))
@@ -282,7 +288,7 @@ def test_a_mistake_in_the_inputs_is_one_sentence_before_any_other_job(own_pictur
     assert sentence in [line.strip() for line in (run.stdout + run.stderr).splitlines()]
     assert "Traceback" not in run.stdout + run.stderr
     logs = {path.relative_to(tmp_path / "results" / "logs").parts[0] for path in tmp_path.rglob("*.log")}
-    assert logs <= {"list_images", "check_inputs.log"}
+    assert logs <= {"list_images", "check_inputs.log", "scan_images", "merge_manifests", "prepare_backbone"}
 
 
 def report_of(folder, path, overlays=(MICRO,)):
