@@ -37,4 +37,5 @@ rule all:
         f"{RESULTS}/matching.csv",
         f"{RESULTS}/images/rejected.csv",
         evaluation_results(),
-        report_results(),
+        report_figures(),
+        f"{RESULTS}/report/provenance.html",

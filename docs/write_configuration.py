@@ -45,7 +45,8 @@ snakemake --cores all --configfile profiles/photos.yaml mine.yaml    # the last 
 * Mappings are merged key by key: the overlay above leaves the other keys of `matching` as they are. Lists are replaced
   as a whole.
 * `--configfile` takes all words that follow it as files, so a target stands before it:
-  `snakemake results/matching.csv --cores all --configfile mine.yaml`.
+  `snakemake results/matching.csv --cores all --configfile mine.yaml`. A target of your own leaves out what it does
+  not need, the first check of folders and ground truth too.
 * `--config seed=3` changes a key at the top of the file. Numbers, `true` and `false` inside a section arrive as text
   that way and are refused: use an overlay.
 * Give each configuration a folder `results` of its own, or the next run replaces what the last one made.
@@ -56,15 +57,18 @@ is.
 | a change of | makes again |
 |---|---|
 | `seed`, `sample` | everything that is drawn or depends on it |
-| `images` | what depends on the pictures of that role |
+| a folder or list of `images`, its `shards` | what depends on the pictures of that role |
+| `max_pixels` | everything |
+| `families`, `backbones`, a row of `backbone_table` | the models that it adds or changes, the votes, the list |
 | `synthesis`; `grey`, `faces` or `chain` of a family | the copies, and all from the training on |
 | `pretraining`, `training`; `steps_factor` of a family | those trainings, and all from the descriptors on |
 | `parts`, `tiles`, `faces` | the parts or the list of faces, and what uses them |
 | `scales`, `descriptors`, `whitening`; `blur` or `query_blur` of a family | all from the descriptors on |
 | `matching` | all from the matching on |
 | `ensembling`; `minimum_side` of a family | the votes or the list, and the evaluation |
-| `evaluation`, `report` | the evaluation, the report |
-| `execution` | nothing |
+| `untrained_families`, `validation_copies` | their descriptors, the evaluation |
+| other keys of `evaluation`; `report` | the evaluation, the report |
+| `on_bad_image`, `execution` | nothing that has been made |
 
 ## Reading the tables
 

@@ -37,9 +37,9 @@ rule draw_sample_queries:
         truth=f"{RESULTS}/images/drawn/ground_truth.csv",
         edits=f"{RESULTS}/images/drawn/edits.csv",
     log:
-        f"{RESULTS}/logs/draw_sample/queries.log",
+        f"{RESULTS}/logs/draw_sample_queries.log",
     benchmark:
-        f"{RESULTS}/benchmarks/draw_sample/queries.tsv"
+        f"{RESULTS}/benchmarks/draw_sample_queries.tsv"
     conda:
         "../envs/pictures.yaml"
     threads: 1
@@ -115,9 +115,10 @@ rule list_images:
 
 
 rule check_inputs:
-    """Hold the ground truth and the settings against the pictures of all roles, first of all.
+    """Hold the ground truth and the settings against the pictures of all roles, before anything expensive.
 
-    By its priority, not as an input: a picture more in one role must not make anew what other roles made, and
+    By its priority (where many jobs run at once, scans may have begun), not as an input: a picture more in one
+    role must not make anew what other roles made, and
     behind an ancient() input of a job that runs Snakemake overlooks changed settings.
     """
     input:
@@ -205,7 +206,8 @@ rule merge_manifests:
         runtime=60,
     params:
         code=code_of("merge_manifests.py", "pictures"),
-        on_bad_image=IMAGES["on_bad_image"],
+        # Derived from the input and so not compared: a manifest that has been made stays as it is.
+        on_bad_image=lambda w, input: IMAGES["on_bad_image"],
     shell:
         'python "$SCRIPTS/merge_manifests.py" --manifests {input.manifests} --rejected {input.rejected}'
         " --on-bad-image {params.on_bad_image}"

@@ -23,7 +23,7 @@ rule prepare_backbone:
         code=code_of("prepare_backbone.py", "networks"),
         network=lambda w: config["backbone_table"][w.backbone]["network"],
         weights=lambda w: section("backbone_table", w.backbone, "weights"),
-        file=lambda w, input: flag("--file", input.file),
+        file=lambda w, input: flag("--file", shlex.quote(str(input.file)) if input.file else ""),
         # What the network must be fit for; nothing of it is in the output, so a change makes no backbone anew.
         fit=lambda w, input: (
             f"--dimensions {configuration.feature_dimensions(config)} {'--waveblock' if configuration.waves(config) else ''}"

@@ -144,6 +144,7 @@ rule list_provenance:
         matches=f"{RESULTS}/matching.csv",
         rejected=f"{RESULTS}/images/rejected.csv",
         evaluation=evaluation_results(),
+        figures=report_figures(),
         weights=all_weights(),
     output:
         report(
@@ -165,11 +166,13 @@ rule list_provenance:
     params:
         code=code_of("list_provenance.py", "evaluation"),
         configuration=configuration_as_yaml(),
+        snakemake=snakemake.__version__,
         seeds=json.dumps({"seed": config["seed"], "whitening.seed": config["whitening"]["seed"]}),
         rule_threads=threads_of_rules(),
         benchmarks=f"{RESULTS}/benchmarks",
     shell:
-        'python "$SCRIPTS/list_provenance.py" --configuration {params.configuration:q} --execution "$EXECUTION"'
+        'python "$SCRIPTS/list_provenance.py" --configuration {params.configuration:q}'
+        ' --snakemake {params.snakemake} --execution "$EXECUTION"'
         " --seeds {params.seeds:q} --rule-threads {params.rule_threads:q}"
         ' --code "$SCRIPTS/.." --weights {input.weights} --benchmarks {params.benchmarks} --rejected {input.rejected}'
         " --threads {threads} --output {output} > {log} 2>&1"

@@ -329,12 +329,12 @@ def test_places_where_results_cannot_be(tmp_path):
 def test_what_is_known_without_torch_is_true():
     """The tables that are read while parsing, against the networks and the operations themselves."""
     from copytrace.networks import names
-    from copytrace.networks.registry import backbone_names, create_backbone
+    from copytrace.networks.registry import _constructors, create_backbone
     from copytrace.synthesis.operations import OPERATIONS
     from copytrace.synthesis.plan import FORMS
 
-    assert {name: create_backbone(name).feature_dim for name in backbone_names()} == names.FEATURE_WIDTHS
-    without = [name for name in backbone_names() if not hasattr(create_backbone(name).network, "layer3")]
+    assert {name: create_backbone(name).feature_dim for name in _constructors} == names.FEATURE_WIDTHS
+    without = [name for name in _constructors if not hasattr(create_backbone(name).network, "layer3")]
     assert list(names.WITHOUT_STAGES) == without
     parameters = {
         name: [p.name for p in inspect.signature(operation).parameters.values() if p.kind is p.KEYWORD_ONLY]

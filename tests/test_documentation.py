@@ -11,11 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
-from copytrace.networks.registry import TIMM_PREFIX, backbone_names
+from copytrace.networks.names import FEATURE_WIDTHS, TIMM_PREFIX
 from copytrace.networks.weights import MAPPINGS
 from copytrace.synthesis import plan
-from copytrace.synthesis.chain import build_chain
-from copytrace.synthesis.operations import OPERATIONS, Faithful
+from copytrace.synthesis.operations import OPERATIONS
 
 REPOSITORY = Path(__file__).parent.parent
 SCHEMA = yaml.safe_load((REPOSITORY / "schemas" / "config.schema.yaml").read_text())
@@ -96,11 +95,11 @@ def test_every_operation_is_documented_with_its_parameters():
 @pytest.mark.parametrize("family", CONFIG["family_table"])
 def test_the_chains_keep_to_the_documented_limits(family):
     row = CONFIG["family_table"][family]
-    steps = build_chain(CONFIG["synthesis"]["chain"], family, row["chain"], row["grey"], Faithful())
+    steps = plan.plan_chain(CONFIG["synthesis"]["chain"], family, row["chain"], row["grey"], False)
     for view in CONFIG["pretraining"]["barlow_twins"]["views"]:
-        steps += build_chain({"order": list(view), "steps": view}, "view", {}, False, Faithful())
+        steps += plan.plan_chain({"order": list(view), "steps": view}, "view", {}, False, False)
     for step in steps:
-        reference = {"$ref": f"#/$defs/operations/{step.operation.__name__}", "$defs": SCHEMA["$defs"]}
+        reference = {"$ref": f"#/$defs/operations/{step.operation}", "$defs": SCHEMA["$defs"]}
         jsonschema.Draft202012Validator(reference).validate(step.parameters)
 
 
@@ -119,7 +118,7 @@ def test_the_documented_limits_are_those_that_are_checked():
 
 def test_every_network_and_mapping_is_named():
     row = SCHEMA["properties"]["backbone_table"]["additionalProperties"]["properties"]
-    assert set(row["network"]["meanings"]) == {*backbone_names(), f"{TIMM_PREFIX}NAME"}
+    assert set(row["network"]["meanings"]) == {*FEATURE_WIDTHS, f"{TIMM_PREFIX}NAME"}
     assert set(row["weights"]["properties"]["mapping"]["enum"]) == set(MAPPINGS)
 
 

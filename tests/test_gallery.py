@@ -495,7 +495,7 @@ def described(run, choose, queries):
         evidence,
         gallery.pictures(manifest[manifest["image_id"].isin(queries)], run.parts),
         gallery.pictures(references, gallery.whole_and_tiles(references, tiles)),
-        final,
+        len(final),
         rules,
     )
 

@@ -22,7 +22,8 @@ def test_ground_truth_with_and_without_header(tmp_path, header, newline):
     "text, reason",
     [
         ("", "is empty"),
-        ("query_id,reference_id\n", "no rows"),
+        ("query_id,reference_id\n", "names no pair"),
+        ("Q1,\nQ2,\n", "names no pair"),
         ("Q1,R1,0.5\n", "3 columns"),
         ("Q1\nQ2\n", "1 columns"),
         ("Q1,R1\n,R2\n", "row 2"),

@@ -14,7 +14,8 @@ from PIL import Image
 from copytrace.networks.heads import Classifier, Projector
 from copytrace.networks.layers import GeM, WaveBlock, set_wave_start
 from copytrace.networks.model import CopyModel, load_copy_model
-from copytrace.networks.registry import backbone_names, create_backbone
+from copytrace.networks.names import FEATURE_WIDTHS
+from copytrace.networks.registry import create_backbone
 from copytrace.networks.resnet import BasicBlock, Bottleneck, ResNet, SplitNorm
 from copytrace.networks.weights import load_backbone_weights, save_weights, seeded
 from copytrace.preprocessing import to_network_input
@@ -169,7 +170,7 @@ def test_map_sizes_of_the_published_scales(side, rows):
     )
 
 
-@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize("name", FEATURE_WIDTHS)
 def test_every_own_network_gives_the_map_it_promises(name):
     with torch.device("meta"):
         backbone = create_backbone(name)

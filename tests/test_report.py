@@ -111,10 +111,13 @@ def benchmark(path, *rows):
 
 
 def test_versions_are_those_installed(code):
-    found = dict(provenance_page.versions(code / "pyproject.toml"))
+    installed, lacking = provenance_page.versions(code / "pyproject.toml", "9.9")
+    found = dict(installed)
     assert found["demo"] == "1.2"
     assert found["numpy"] == np.__version__
-    assert "no-such-package" not in found
+    assert found["snakemake"] == "9.9"
+    assert "no-such-package" in lacking and "no-such-package" not in found
+    assert {"faiss-cpu", "faiss-gpu"} <= {*found, *lacking}
 
 
 def test_the_digest_is_of_the_code_and_of_nothing_else(code):
@@ -161,6 +164,7 @@ def test_a_clock_carries():
 def page_of(code, weights, folder, rejected=()):
     return provenance_page.page(
         "images:\n  queries: /pictures/<b>&co\n",
+        "9.9",
         {"workers": 0},
         {"seed": 7},
         code,

@@ -166,6 +166,21 @@ def test_new_queries_hide_no_changed_setting(finished, tmp_path):
     assert planned(snakemake(finished, "-n", overlays=changed))["fit_whitening"] == 4
 
 
+@pytest.mark.parametrize(
+    "settings, rule",
+    [({"whitening": {"dimensions": 12}}, "fit_whitening"), ({"matching": {"neighbours": 8}}, "match_parts")],
+)
+def test_a_setting_that_the_first_check_reads_reruns_what_uses_it(finished, tmp_path, settings, rule):
+    jobs = planned(snakemake(finished, "-n", overlays=overlay(tmp_path, **settings)))
+    assert rule in jobs
+    assert not {"scan_images", "train_model"} & set(jobs)
+
+
+def test_another_way_with_bad_pictures_makes_no_manifest_anew(finished, tmp_path):
+    dry = snakemake(finished, "-n", overlays=overlay(tmp_path, images={"on_bad_image": "fail"}))
+    assert set(planned(dry)) <= {"all", "list_provenance"}
+
+
 def test_how_the_work_is_carried_out_reruns_nothing(finished, tmp_path):
     changed = overlay(tmp_path, execution={"workers": 3, "checkpoint_every": 7})
     dry = snakemake(finished, "-n", overlays=changed)

@@ -78,7 +78,7 @@ def main() -> None:
         sheets = {}
         for path, choice in choices.items():
             pairs = gallery.check_scores(choice.pairs, evidence, settings.final_score)
-            sheets[path] = gallery.describe_matches(pairs, evidence, queries, references, final, settings)
+            sheets[path] = gallery.describe_matches(pairs, evidence, queries, references, len(final), settings)
         views = [view for matches in sheets.values() for match in matches for view in (match.query, match.reference)]
         panels = gallery.draw_panels(views)
         for path, choice in choices.items():

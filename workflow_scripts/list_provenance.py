@@ -13,6 +13,7 @@ def main() -> None:
     """Read the arguments and what the run left behind, write one HTML page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configuration", required=True, help="the resolved configuration as YAML")
+    parser.add_argument("--snakemake", required=True, help="version that runs the workflow")
     parser.add_argument("--execution", required=True, type=json.loads, help="its section `execution` as JSON")
     parser.add_argument("--seeds", required=True, type=json.loads, help='JSON {"key": seed}')
     parser.add_argument("--rule-threads", required=True, type=json.loads, help='JSON {"rule": threads}')
@@ -27,6 +28,7 @@ def main() -> None:
     with runtime.Throughput("weights files", args.threads) as meter:
         page = provenance_page.page(
             args.configuration,
+            args.snakemake,
             args.execution,
             args.seeds,
             args.code,

@@ -21,11 +21,11 @@ def main() -> None:
     parser.add_argument("--rejected", required=True, help="CSV to write: role, path, reason")
     args = parser.parse_args()
     runtime.set_threads(args.threads)
-    # An AVIF file can hold a larger picture than its header says, and nothing shows that before it is decoded.
-    runtime.limit_memory(args.threads * 1_000_000_000)
 
     listing = pd.read_parquet(args.listing)
     start, stop = runtime.shard_bounds(len(listing), args.shard, args.shards)
+    # An AVIF file can hold a larger picture than its header says, and nothing shows that before it is decoded.
+    runtime.limit_memory(args.threads * 1_000_000_000)
     manifest, rejected = manifests.scan_pictures(listing.iloc[start:stop], args.max_pixels, args.threads)
     manifests.write_table(manifest, args.manifest)
     manifests.write_rejected(rejected, args.role, args.rejected)

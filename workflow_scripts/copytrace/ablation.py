@@ -24,8 +24,6 @@ from copytrace.ensembling import Ensembling, family_names
 from copytrace.ground_truth import positive_pairs
 from copytrace.runtime import InputError, generator
 
-PRECISION = 0.9
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -107,7 +105,7 @@ def measure(name: str, group: str, final: pd.DataFrame, task: Task, model: str |
     final = final[final["query_id"].isin(task.queries)]
     hits = metrics.mark_hits(final, task.truth)
     scores, positives = final["score"].to_numpy(), len(task.truth)
-    recall, threshold = metrics.recall_at_precision(scores, hits, positives, PRECISION)
+    recall, threshold = metrics.recall_at_precision(scores, hits, positives, metrics.PRECISION)
     # the same draws for every row, so that rows can be compared sample by sample
     rng = generator(task.seed, "evaluation", "bootstrap")
     samples = metrics.bootstrap_values(
@@ -317,7 +315,7 @@ def protocol(
         "rows_per_query": settings.rows_per_query,
         "maximum_rows": settings.maximum_rows,
         "ties": "against the system",
-        "precision": PRECISION,
+        "precision": metrics.PRECISION,
         "interval": f"{task.confidence:.0%} percentile bootstrap over queries, {task.samples} samples",
         "seed": task.seed,
     }
@@ -396,7 +394,7 @@ def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
     styles += [("#808b96", "--"), ("#943126", ":")]
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    axes.axhline(PRECISION, color="0.6", linewidth=1, linestyle=":")
+    axes.axhline(metrics.PRECISION, color="0.6", linewidth=1, linestyle=":")
     for (label, row), (colour, line) in zip(headline_rows(rows), styles):
         # a list without any hit has no curve, yet keeps its place in the legend
         first = row.curve.iloc[:1].assign(recall=0.0)
@@ -404,7 +402,7 @@ def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
         text = f"{row.micro_ap:.3f}  {label}"
         axes.plot(recall, precision, line, color=colour, linewidth=1.8, label=text)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.text(0.99, PRECISION, "precision 0.9", color="0.4", fontsize=9, ha="right", va="bottom")
+    axes.text(0.99, metrics.PRECISION, "precision 0.9", color="0.4", fontsize=9, ha="right", va="bottom")
     figure.legend(title="micro-AP", loc="outside lower center", ncols=2, fontsize=10, title_fontsize=10)
     axes.grid(color="0.92")
     figures.save(figure, path)

@@ -290,6 +290,8 @@ def _check_results(config: Config) -> None:
 
 def _expanded(path: str, key: str) -> str:
     """A path with its environment variables filled in; InputError for a variable that is not set."""
+    if "\0" in path:
+        raise InputError(f"{key} contains a null character")
     expanded = os.path.expandvars(path)
     unset = re.search(r"\$\{?(\w+)", expanded)
     if unset and not os.path.lexists(expanded):

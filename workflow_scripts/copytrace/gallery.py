@@ -32,12 +32,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from copytrace import ensembling, metrics
 from copytrace.ensembling import Ensembling
+from copytrace.figures import spread
 from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.parts import QUERY_LAYOUTS, REFERENCE_LAYOUTS, cut_part, part_corners_in_picture, whole_pictures
 from copytrace.runtime import InputError, atomic_output
 
-PRECISION = 0.9
 EVIDENCE = ["model", "scale", "query_part", "reference_part"]
 PART = ["kind", "rank", "x0", "y0", "x1", "y1", "rotation", "mirrored"]
 NO_TILE = -1
@@ -92,14 +92,14 @@ def judge(final: pd.DataFrame, ground_truth: pd.DataFrame, count: str) -> Judged
     if count == "listed":
         ranked = ranked[ranked["query_id"].isin(ground_truth["query_id"])].reset_index(drop=True)
     hits = metrics.mark_hits(ranked, truth)
-    _, threshold = metrics.recall_at_precision(ranked["score"], hits, len(truth), PRECISION)
+    _, threshold = metrics.recall_at_precision(ranked["score"], hits, len(truth), metrics.PRECISION)
     return Judged(ranked.assign(hit=hits), truth, threshold)
 
 
 def choose_right(judged: Judged, matches: int) -> Choice:
     """Right matches, evenly by rank from the highest score to the lowest."""
     right = _right_pairs(judged)
-    pairs = _spread(right, matches)
+    pairs = right.iloc[spread(len(right), matches)]
     title = _title(
         "Right matches",
         len(pairs),
@@ -135,7 +135,7 @@ def choose_missed(judged: Judged, matches: int) -> Choice:
     listed = judged.ranked[judged.ranked["hit"] & ~judged.ranked["rank"].isin(right["rank"])]
     found = pd.MultiIndex.from_frame(judged.ranked.loc[judged.ranked["hit"], PAIR])
     absent = judged.truth[~pd.MultiIndex.from_frame(judged.truth[PAIR]).isin(found)].sort_values(PAIR)
-    shown = _spread(absent, max(matches - matches // 2, matches - len(listed)))
+    shown = absent.iloc[spread(len(absent), max(matches - matches // 2, matches - len(listed)))]
     pairs = pd.concat([shown.reindex(columns=judged.ranked.columns), listed[::-1].iloc[: matches - len(shown)]])
     total = len(absent) + len(listed)
     title = _title(
@@ -170,11 +170,6 @@ def choose_best(ranked: pd.DataFrame, matches: int) -> Choice:
 def _right_pairs(judged: Judged) -> pd.DataFrame:
     least = -np.inf if judged.threshold is None else judged.threshold
     return judged.ranked[judged.ranked["hit"] & (judged.ranked["score"] >= least)]
-
-
-def _spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """`count` of the rows at even distances, the first and the last among them."""
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
 
 
 def _true_source(judged: Judged, query: str) -> str:
@@ -367,7 +362,7 @@ def describe_matches(
     evidence: pd.DataFrame,
     queries: Pictures,
     references: Pictures,
-    listed: pd.DataFrame,
+    rows: int,
     settings: Ensembling,
 ) -> list[Match]:
     """Everything a sheet says about its pairs.
@@ -377,10 +372,10 @@ def describe_matches(
         evidence: see `read_evidence`.
         queries: the queries, with their parts.
         references: the references, with whole pictures and tiles.
-        listed: the final list, best first.
+        rows: length of the final list.
         settings: the ensembling's settings.
     """
-    return [_describe(pair, evidence, queries, references, listed, settings) for pair in pairs.itertuples(index=False)]
+    return [_describe(pair, evidence, queries, references, rows, settings) for pair in pairs.itertuples(index=False)]
 
 
 def _describe(
@@ -388,12 +383,12 @@ def _describe(
     evidence: pd.DataFrame,
     queries: Pictures,
     references: Pictures,
-    listed: pd.DataFrame,
+    rows: int,
     settings: Ensembling,
 ) -> Match:
     """One row of a sheet."""
     own = evidence[(evidence["query_id"] == pair.query_id) & (evidence["reference_id"] == pair.reference_id)]
-    lines = _standing(pair, listed)
+    lines = _standing(pair, rows)
     query: View | None
     reference: View | None
     if len(own):
@@ -414,10 +409,10 @@ def _describe(
     return Match(pair.verdict, lines, captions, query, reference)
 
 
-def _standing(pair: Any, listed: pd.DataFrame) -> list[str]:
+def _standing(pair: Any, rows: int) -> list[str]:
     """The pair's score and place in the list, or that it has none and why."""
     if not np.isnan(pair.score):
-        return [f"score {pair.score:.3f}, rank {int(pair.rank):,} of {len(listed):,}"]
+        return [f"score {pair.score:.3f}, rank {int(pair.rank):,} of {rows:,}"]
     if np.isnan(pair.recomputed):
         reason = "No evidence: not enough models agree on any of its parts, or a filter took them out."
         return ["not in the list", reason]

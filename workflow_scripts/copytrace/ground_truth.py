@@ -37,8 +37,8 @@ def read(path: str | Path) -> pd.DataFrame:
     broken = table.index[table["query_id"] == ""]
     if broken.size:
         raise InputError(f"row {broken[0] + 1} of the ground truth {path} is not of the form query_id,reference_id")
-    if table.empty:
-        raise InputError(f"the ground truth {path} has no rows")
+    if positive_pairs(table).empty:
+        raise InputError(f"the ground truth {path} names no pair: at least one query needs a source")
     table = table.drop_duplicates(ignore_index=True)
     without = table.loc[table["reference_id"] == "", "query_id"]
     contradicted = without[without.isin(positive_pairs(table)["query_id"])]

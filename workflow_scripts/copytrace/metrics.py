@@ -15,6 +15,9 @@ from scipy.special import digamma
 
 from copytrace.ground_truth import PAIR
 
+#: At this precision recall is read off, here as in the contest.
+PRECISION = 0.9
+
 # A measure of many weightings of one ranking at once, like `weighted_average_precision`.
 WeightedMetric = Callable[[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 

@@ -19,8 +19,9 @@ from copytrace.imaging import load_image
 from copytrace.networks.registry import Backbone
 from copytrace.preprocessing import to_network_input
 from copytrace.runtime import generator
-from copytrace.synthesis.chain import build_chain, render_copy
-from copytrace.synthesis.operations import Faithful, Scene
+from copytrace.synthesis.chain import render_copy
+from copytrace.synthesis.operations import Scene
+from copytrace.synthesis.plan import plan_chain
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TwoViews(Dataset):
         scale = settings.side / settings.reference_side if settings.reference_side else 1.0
         self.scene = Scene(settings.side, scale, _no_foreign)
         self.chains = [
-            build_chain({"order": list(view), "steps": view}, "pretraining", {}, False, Faithful())
+            plan_chain({"order": list(view), "steps": view}, "pretraining", {}, grey=False, partial_grey=False)
             for view in settings.views
         ]
 

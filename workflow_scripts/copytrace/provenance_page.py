@@ -35,20 +35,21 @@ pre { background: #f4f4f4; padding: 0.8em; white-space: pre-wrap; overflow-wrap:
 """
 
 
-def versions(project: Path) -> list[tuple[str, str]]:
-    """Name and version of Python, copytrace, Snakemake and what `project` (pyproject.toml) depends on.
+def versions(project: Path, snakemake: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Name and version of Python, copytrace, Snakemake, FAISS and what `project` (pyproject.toml) depends on.
 
-    A package that this environment lacks is left out: each rule has an environment of its own.
+    And the names of packages that this environment lacks, for each rule may have an environment of its own.
     """
     about = tomllib.loads(project.read_text())["project"]
-    rows = [("Python", platform.python_version()), (about["name"], about["version"])]
-    for requirement in sorted(about["dependencies"]):
-        name = re.split(r"[^\w.-]", requirement)[0]
+    rows = [("Python", platform.python_version()), (about["name"], about["version"]), ("snakemake", snakemake)]
+    names = {re.split(r"[^\w.-]", requirement)[0] for requirement in about["dependencies"]} - {"snakemake"}
+    lacking = []
+    for name in sorted({*names, "faiss-cpu", "faiss-gpu"}):
         try:
             rows.append((name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            continue
-    return rows
+            lacking.append(name)
+    return rows, lacking
 
 
 def machine() -> list[tuple[str, str]]:
@@ -150,6 +151,7 @@ def clock(seconds: float) -> str:
 
 def page(
     configuration: str,
+    snakemake: str,
     execution: Mapping[str, object],
     seeds: Mapping[str, int],
     code: Path,
@@ -161,6 +163,7 @@ def page(
 
     Args:
         configuration: the resolved configuration as YAML, without its section `execution`.
+        snakemake: version of the Snakemake that ran the workflow.
         execution: that section.
         seeds: seeds by the name of their key.
         code: the folder of Snakefile, rules, scripts and pyproject.toml.
@@ -179,6 +182,7 @@ def page(
         )
         for path in sorted(weights)
     ]
+    installed, lacking = versions(code / "pyproject.toml", snakemake)
     total = f"{clock(times['total'].sum())} of {int(times['jobs'].sum())} jobs"
     count = len(rejected)
     shown = f"; the first {REJECTED_SHOWN}" if count > REJECTED_SHOWN else ""
@@ -187,7 +191,8 @@ def page(
         "<p>Made by the workflow itself when all results were there. Versions and machine are those of the job that "
         "wrote this page; on a cluster other jobs may have run elsewhere.</p>",
         "<h2>Versions</h2>",
-        _table(["package", "version"], versions(code / "pyproject.toml")),
+        _table(["package", "version"], installed),
+        f"<p>Not in the environment of that job: {html.escape(', '.join(lacking))}.</p>" if lacking else "",
         f"<p>SHA-256 of the workflow's code: <code>{tree_digest(code)}</code></p>",
         "<h2>Machine</h2>",
         _table(["", ""], machine()),

@@ -228,14 +228,16 @@ def limit_memory(more: int) -> None:
 
     For code that trusts what hostile files say of themselves.
     """
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
     limit = 1024 * _status("VmData") + more
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    if most == resource.RLIM_INFINITY or limit < most:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def _status(name: str) -> int:
-    """A line of Linux's account of this process, in kB."""
+    """A line of Linux's account of this process, in kB; 0 where there is no such line."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from copytrace.figures import spread
 from copytrace.synthesis.tarset import TrainingSet
 
 WIDTH = 1000  # pixels that the sheet stays within
 LARGEST_CELL = 150
 MARGIN, GAP, HEADING = 90, 6, 30
-
-
-def spread(count: int, wanted: int) -> np.ndarray:
-    """At most `wanted` positions, evenly spread over `count`, the first and the last among them; int64, rising."""
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
 
 
 def synthesis_sheet(pictures: TrainingSet, classes: int, copies: int) -> Image.Image:

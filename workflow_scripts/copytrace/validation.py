@@ -54,8 +54,15 @@ def _is_number(_: object, value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_of_pattern(_: object, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
+    """`$` would let a text end in a line break."""
+    if isinstance(value, str) and not re.fullmatch(pattern, value):
+        yield ValidationError("")
+
+
 _Validator = validators.extend(
     Draft202012Validator,
+    {"pattern": _is_of_pattern},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_whole, "number": _is_number}),
 )
 
@@ -85,9 +92,11 @@ def _sentence(mistake: ValidationError, config: dict[str, Any], schema: Schema) 
             return f"{name} is {_shown(value)}, but must be one of {', '.join(known)}{question}"
         case "uniqueItems":
             return f"{name} names {next(item for item in value if value.count(item) > 1)} twice"
+        case "minItems" | "maxItems" if mistake.schema.get("minItems") == mistake.schema.get("maxItems"):
+            return f"{name} must have {wanted} entries, but has {len(value)}"
         case "minItems" | "maxItems":
-            low, high = mistake.schema.get("minItems", 0), mistake.schema.get("maxItems")
-            return f"{name} must have {low if low == high else f'at least {low}'} entries, but has {len(value)}"
+            limit = "at least" if mistake.validator == "minItems" else "at most"
+            return f"{name} must have {limit} {wanted} entries, but has {len(value)}"
         case "minLength":
             return f"{name} is an empty text: name something, or write null"
         case "pattern":

@@ -146,11 +146,6 @@ def create_backbone(name: str, waveblock: bool = False) -> Backbone:
     return backbone
 
 
-def backbone_names() -> list[str]:
-    """The names of our own networks; besides them there is `timm:NAME`."""
-    return list(_constructors)
-
-
 def create_timm_network(name: str, pretrained: bool = False) -> Any:
     """The network `timm:NAME` without classifier and pooling; `pretrained` weights come from the internet.
 

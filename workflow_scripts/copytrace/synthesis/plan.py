@@ -102,7 +102,7 @@ FORMS: dict[str, OperationForm] = {
 
 
 @dataclass(frozen=True)
-class PlannedStep:
+class Step:
     """One link of a chain: the name of an operation, how likely it is, and its parameters."""
 
     name: str
@@ -111,7 +111,7 @@ class PlannedStep:
     parameters: dict[str, Any]
 
 
-def plan_chain(base: Settings, family: str, delta: Settings, grey: bool, partial_grey: bool) -> list[PlannedStep]:
+def plan_chain(base: Settings, family: str, delta: Settings, grey: bool, partial_grey: bool) -> list[Step]:
     """The steps of a family, in order.
 
     Args:
@@ -189,7 +189,7 @@ def _position(order: Sequence[str], name: str, where: str) -> int:
     return order.index(name)
 
 
-def plan_step(name: str, settings: Settings, where: str) -> PlannedStep:
+def plan_step(name: str, settings: Settings, where: str) -> Step:
     """One step, checked against its operation's form; `where` begins the sentence of an InputError."""
     parameters = dict(settings)
     operation = str(parameters.pop("operation", name))
@@ -210,10 +210,10 @@ def plan_step(name: str, settings: Settings, where: str) -> PlannedStep:
             raise InputError(f"{where}: {operation} needs the parameter {key}, {limits}")
         if not limits.admits(parameters[key]):
             raise InputError(f"{where}: {key} is {parameters[key]}, but should be {limits}")
-    return PlannedStep(name, operation, probability, parameters)
+    return Step(name, operation, probability, parameters)
 
 
-def check_sizes(steps: Sequence[PlannedStep], where: str) -> None:
+def check_sizes(steps: Sequence[Step], where: str) -> None:
     """Raise InputError unless every draw of the steps ends at side × side: a batch has one size."""
     wrong: str | None = "the original size"
     for step in steps:

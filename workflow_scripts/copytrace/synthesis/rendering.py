@@ -11,9 +11,10 @@ import pandas as pd
 from PIL import Image
 
 from copytrace.runtime import Throughput, in_processes
-from copytrace.synthesis.chain import Step, build_chain, render_copy, render_original
+from copytrace.synthesis.chain import render_copy, render_original
 from copytrace.synthesis.foreign import ForeignPictures, load_rgb
 from copytrace.synthesis.operations import Faithful, Scene
+from copytrace.synthesis.plan import Step, plan_chain
 
 
 @dataclass
@@ -44,11 +45,11 @@ class Renderer:
         """From the sections `synthesis` and `family_table.FAMILY` of the configuration.
 
         Raises:
-            InputError: the chain has a mistake, see `build_chain`.
+            InputError: the chain has a mistake, see `plan_chain`.
         """
         faithful = Faithful(**synthesis["faithful"])
         grey = family_settings.get("grey", False)
-        chain = build_chain(synthesis["chain"], family, family_settings.get("chain", {}), grey, faithful)
+        chain = plan_chain(synthesis["chain"], family, family_settings.get("chain", {}), grey, faithful.partial_grey)
         side, reference = synthesis["side"], synthesis["reference_side"]
         return cls(
             seed=seed,
