@@ -13,13 +13,14 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 ENVS = Path(workflow.basedir) / "envs"
 sys.path.insert(0, str(SCRIPTS))
 
-from copytrace import configuration, folders, provenance, runtime, validation
+from copytrace import configuration, folders, provenance, validation
+from copytrace.errors import InputError
 
 schema = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 try:
     validation.check_schema(config, yaml.safe_load(schema.read_text()))
     configuration.check(config)
-except runtime.InputError as mistake:
+except InputError as mistake:
     raise WorkflowError(f"config: {mistake}") from None
 
 

@@ -11,7 +11,7 @@ import yaml
 from snakemake.utils import update_config
 
 from copytrace import configuration, validation
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from copytrace import descriptor_files, descriptors, runtime
+from copytrace import descriptor_files, descriptors
+from copytrace.errors import InputError
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.parts import fixed_query_parts, parts_table
 from copytrace.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, cut_to_scale, to_network_input
-from copytrace.runtime import InputError
 from copytrace.whitening import fit_whitening
 
 
@@ -123,5 +123,5 @@ def test_descriptor_files_round_trip(described, tmp_path):
 def test_a_truncated_descriptor_file_is_named(tmp_path):
     broken = tmp_path / "broken.h5"
     broken.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
-    with pytest.raises(runtime.InputError, match=r"broken\.h5 can't be read"):
+    with pytest.raises(InputError, match=r"broken\.h5 can't be read"):
         descriptor_files.read_rows([str(broken)])

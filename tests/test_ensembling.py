@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copytrace import ensembling
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 SCRIPTS = Path(ensembling.__file__).parents[1]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from copytrace import ablation, ensembling, ground_truth, metrics
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 SCRIPTS = Path(ensembling.__file__).parents[1]
 QUERIES = [f"q{number:02}" for number in range(24)]

@@ -11,8 +11,8 @@ import pytest
 import skimage.data
 from PIL import Image, ImageFile
 
+from copytrace.errors import InputError
 from copytrace.faces import FaceSettings, count_faces
-from copytrace.runtime import InputError
 
 SCRIPT = Path(__file__).parents[1] / "workflow_scripts" / "find_faces.py"
 HOG = FaceSettings(model="hog", upsample=1, max_side=256)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from copytrace import ensembling, gallery, metrics, parts
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 SCRIPTS = Path(gallery.__file__).parents[1]
 KINDS = list(parts.QUERY_LAYOUTS)

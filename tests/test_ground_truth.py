@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from copytrace import ground_truth
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 
 @pytest.mark.parametrize("header", ["query_id,reference_id\n", ""])

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from copytrace import configuration, counts
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())

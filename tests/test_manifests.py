@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from copytrace import folders, manifests
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 SCRIPTS = Path(manifests.__file__).parent.parent
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from copytrace.errors import InputError
 from copytrace.networks.heads import Classifier, Projector
 from copytrace.networks.layers import GeM, WaveBlock, set_wave_start
 from copytrace.networks.model import CopyModel, load_copy_model
@@ -19,7 +20,6 @@ from copytrace.networks.registry import create_backbone
 from copytrace.networks.resnet import BasicBlock, Bottleneck, ResNet, SplitNorm
 from copytrace.networks.weights import load_backbone_weights, save_weights, seeded
 from copytrace.preprocessing import to_network_input
-from copytrace.runtime import InputError
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copytrace import parts
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 QUERY_KINDS = list(parts.QUERY_LAYOUTS)

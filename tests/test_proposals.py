@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from copytrace import proposals
+from copytrace.errors import InputError
 from copytrace.imaging import load_image
 from copytrace.proposals import (
     SearchSettings,
@@ -27,7 +28,6 @@ from copytrace.proposals import (
     non_maximum_suppression,
     propose,
 )
-from copytrace.runtime import InputError
 from copytrace.sample import scenes
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"

@@ -1,6 +1,9 @@
 """Digests of code: an edit reruns what imports it, a comment reruns nothing."""
 
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,11 +62,19 @@ def test_comments_docstrings_and_layout_change_nothing(scripts):
 
 def test_table_scripts_load_no_torch():
     """Their environments have none, and starting it would take longer than their work."""
-    import subprocess
-    import sys
-
     light = ["combine_families", "vote_backbones", "evaluate", "merge_tables", "match_parts", "cut_reference_tiles"]
     for script in light:
         code = f"import runpy, sys; runpy.run_path('{script}.py'); sys.exit('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True)
         assert done.returncode == 0, (script, done.stderr[-500:])
+
+
+def test_parsing_needs_no_package_that_snakemake_does_not_bring():
+    """A bare Snakemake that makes the rules' environments itself has no NumPy."""
+    text = (REPOSITORY / "rules" / "common.smk").read_text()
+    imports = re.findall(r"^(?:from|import) copytrace.*", text, flags=re.MULTILINE)
+    assert "validation" in " ".join(imports)
+    absent = ["numpy", "scipy", "pandas", "pyarrow", "h5py", "PIL", "cv2", "simplejpeg", "matplotlib", "torch"]
+    code = "\n".join(["import sys", f"sys.modules.update(dict.fromkeys({absent}))", *imports])
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

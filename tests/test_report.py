@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from copytrace import figures, loss_curves, provenance_page, sheets
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.synthesis.tarset import TrainingSet, write_shard
 
 COLOURS = {(c, k): (40 * c + 20, 60 * k + 20, 128) for c in range(5) for k in range(4)}  # by class and copy

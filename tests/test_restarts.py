@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from copytrace import manifests, runtime
 from copytrace.descriptor_files import write_descriptors, write_whitening
+from copytrace.errors import NoRoom
 from copytrace.networks.weights import save_weights
 from copytrace.sample.queries import whole_directory
 from copytrace.synthesis.tarset import write_shard
@@ -88,7 +89,7 @@ def test_a_writer_without_room_names_its_file_and_leaves_nothing(tmp_path, name,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(runtime.NoRoom) as failure:
+        with pytest.raises(NoRoom) as failure:
             WRITERS[name](path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -103,7 +104,7 @@ def test_a_folder_without_room_is_not_left_in_part(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(runtime.NoRoom, match=r"drawn can't be written \(File too large\)"):
+        with pytest.raises(NoRoom, match=r"drawn can't be written \(File too large\)"):
             write_folder(tmp_path / "drawn")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -115,7 +116,7 @@ def test_a_folder_without_room_is_not_left_in_part(tmp_path):
 
 def test_a_full_disk_is_called_so(tmp_path):
     with (
-        pytest.raises(runtime.NoRoom, match=r"a\.txt can't be written \(No space left on device\)"),
+        pytest.raises(NoRoom, match=r"a\.txt can't be written \(No space left on device\)"),
         runtime.atomic_output(tmp_path / "a.txt"),
     ):
         Path("/dev/full").write_text("always full")

@@ -10,11 +10,12 @@ import cv2
 import pytest
 
 from copytrace import runtime
+from copytrace.errors import InputError
 
 
 def look_around(offset, number):
     if number < 0:
-        raise runtime.InputError(f"{number} is negative.")
+        raise InputError(f"{number} is negative.")
     return number + offset, os.getpid(), os.environ["OMP_NUM_THREADS"], cv2.getNumThreads()
 
 
@@ -38,7 +39,7 @@ def test_results_come_in_order_from_processes_of_one_thread(processes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_mistake_is_raised_where_the_results_are_read(processes):
-    with pytest.raises(runtime.InputError, match="-1 is negative"):
+    with pytest.raises(InputError, match="-1 is negative"):
         list(runtime.in_processes(partial(look_around, 0), [1, -1], processes))
 
 

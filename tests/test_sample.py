@@ -13,7 +13,7 @@ import draw_sample
 import edit_copies
 from copytrace import imaging, runtime
 from copytrace.compat import import_face_recognition
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.sample import edits, queries, scenes, textures
 
 SIDE = 128

@@ -19,7 +19,8 @@ import yaml
 from PIL import Image
 
 from copytrace import compat
-from copytrace.runtime import InputError, generator
+from copytrace.errors import InputError
+from copytrace.runtime import generator
 from copytrace.synthesis import foreign, operations
 from copytrace.synthesis.chain import render_copy, render_original
 from copytrace.synthesis.classes import class_table

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from copytrace import fitting
+from copytrace.errors import NoRoom
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import seeded
-from copytrace.runtime import Execution, NoRoom
+from copytrace.runtime import Execution
 from copytrace.synthesis.tarset import TrainingSet, write_shard
 from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
 

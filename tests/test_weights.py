@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from copytrace.errors import InputError
 from copytrace.networks import weights
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import (
@@ -20,7 +21,6 @@ from copytrace.networks.weights import (
     seeded,
 )
 from copytrace.provenance import file_digest
-from copytrace.runtime import InputError
 
 NAME = "resnet10_tiny"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from copytrace import runtime
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.sample import edits, queries, scenes
 from copytrace.sample.edits import Picture
 from copytrace.sample.queries import Query

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from copytrace import imaging, runtime
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.sample import edits, queries
 from copytrace.sample.edits import Picture
 from copytrace.sample.queries import Query

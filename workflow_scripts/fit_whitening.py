@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from copytrace import descriptor_files, descriptors, runtime
+from copytrace.errors import InputError
 from copytrace.parts import whole_pictures
 from copytrace.whitening import fit_whitening
 
@@ -28,7 +29,7 @@ def main() -> None:
     settings = args.whitening
     manifest = pd.read_parquet(args.training)
     if settings["dimensions"] >= min(settings["samples"], len(manifest)):
-        raise runtime.InputError(
+        raise InputError(
             f"whitening.dimensions is {settings['dimensions']}, which needs more than the "
             f"{min(settings['samples'], len(manifest))} training pictures of whitening.samples and images.training"
         )

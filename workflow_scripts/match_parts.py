@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from copytrace import descriptor_files, matching, runtime
+from copytrace.errors import InputError
 from copytrace.synthesis.classes import class_table
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     }
     left = sum(int(kept.sum()) for kept in background_rows.values())
     if left < settings["neighbours"]:
-        raise runtime.InputError(
+        raise InputError(
             f"{left} training pictures are left as background for {', '.join(args.models)}, but matching.neighbours is "
             f"{settings['neighbours']}: name more training pictures, or set matching.exclude_trained: false"
         )

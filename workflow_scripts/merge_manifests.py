@@ -6,6 +6,7 @@ import logging
 import pandas as pd
 
 from copytrace import manifests, runtime
+from copytrace.errors import InputError
 
 log = logging.getLogger("copytrace")
 
@@ -24,19 +25,19 @@ def main() -> None:
     lists = {path: manifests.read_rejected(path) for path in args.rejected}
     rejected = pd.concat(lists.values(), ignore_index=True)
     if manifest.empty and rejected.empty:
-        raise runtime.InputError("no pictures were listed")
+        raise InputError("no pictures were listed")
     if rejected.size and args.on_bad_image == "fail":
         for _, path, reason in rejected.itertuples(index=False):
             log.info("%s: %s", path, reason)
         role, path, reason = rejected.iloc[0]
-        raise runtime.InputError(
+        raise InputError(
             f"{len(rejected)} of {len(manifest) + len(rejected)} pictures for {role} cannot be used, and "
             f"images.on_bad_image is fail; the first is {path}: {reason}; all are listed above and in "
             + ", ".join(path for path, rows in lists.items() if rows.size)
         )
     if manifest.empty:
         role, path, reason = rejected.iloc[0]
-        raise runtime.InputError(f"none of the {len(rejected)} pictures for {role} is readable: {path}: {reason}")
+        raise InputError(f"none of the {len(rejected)} pictures for {role} is readable: {path}: {reason}")
     manifests.write_table(manifest, args.manifest)
     manifests.write_table(rejected, args.rejected_out)
     log.info("%d readable pictures, %d rejected: %s", len(manifest), len(rejected), args.manifest)

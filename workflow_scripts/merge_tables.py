@@ -5,6 +5,7 @@ import argparse
 import pyarrow.parquet as pq
 
 from copytrace import runtime
+from copytrace.errors import InputError
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
         for path in args.tables:
             table = pq.read_table(path)
             if table.schema.names != schema.names:
-                raise runtime.InputError(f"{path} has other columns than {args.tables[0]}: they are not shards of one.")
+                raise InputError(f"{path} has other columns than {args.tables[0]}: they are not shards of one.")
             writer.write_table(table.cast(schema))
             done.add(table.num_rows)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from copytrace import fitting, provenance, runtime
+from copytrace.errors import InputError
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import load_backbone_weights, save_weights, seeded
 from copytrace.pretraining import BarlowTwins, BarlowTwinsSettings, TwoViews
@@ -37,7 +38,7 @@ def main() -> None:
 
     paths = list(pd.read_parquet(args.training).path)
     if len(paths) < settings.batch:
-        raise runtime.InputError(
+        raise InputError(
             f"pretraining.barlow_twins.batch is {settings.batch}, but there are only {len(paths)} training pictures"
         )
     backbone = create_backbone(args.network)

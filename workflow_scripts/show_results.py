@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from copytrace import runtime
+from copytrace.errors import InputError
 
 HEADLINES = {
     "full": "full ensemble",
@@ -31,7 +32,7 @@ def main() -> None:
         results / name for name in ("matching.csv", "evaluation/matching.json", "evaluation/training_gain.json")
     )
     if not matches.is_file():
-        raise runtime.InputError(f"{matches} is not there: run the workflow first")
+        raise InputError(f"{matches} is not there: run the workflow first")
     if gain.is_file():
         print_gain(json.loads(gain.read_text()))
     if matching.is_file():

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from copytrace import ensembling, runtime
+from copytrace.errors import InputError
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
         pairs = ensembling.read_pairs(args.pairs, [args.family])
         backbones = len(pairs["model"].cat.categories)
         if len(pairs) and args.minimum > backbones:
-            raise runtime.InputError(
+            raise InputError(
                 f"The vote of family {args.family} asks for {args.minimum} agreeing backbones, yet only "
                 f"{backbones} have pairs: lower ensembling.vote (or tile_vote) or name more backbones."
             )

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from copytrace import ensembling, figures, metrics
 from copytrace.ensembling import Ensembling, family_names
+from copytrace.errors import InputError
 from copytrace.ground_truth import positive_pairs
-from copytrace.runtime import InputError, generator
+from copytrace.runtime import generator
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from copytrace import counts, folders
+from copytrace.errors import InputError
 from copytrace.networks import names
-from copytrace.runtime import InputError
 from copytrace.suggestions import hint
 from copytrace.synthesis import plan
 

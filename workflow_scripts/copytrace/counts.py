@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 
 def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from copytrace import runtime
+from copytrace.errors import InputError
 from copytrace.whitening import Whitening
 
 Vectors = Mapping[tuple[str, int], np.ndarray]  # (model, scale) → [n, d]
@@ -65,7 +66,7 @@ def open_descriptors(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as broken:
-        raise runtime.InputError(f"{path} can't be read ({broken}): delete it and run the same command again") from None
+        raise InputError(f"{path} can't be read ({broken}): delete it and run the same command again") from None
 
 
 def write_whitening(path: str | Path, whitenings: Mapping[tuple[str, int], Whitening]) -> None:

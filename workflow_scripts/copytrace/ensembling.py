@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandas.api.types import union_categoricals
 
-from copytrace.runtime import InputError, atomic_output
+from copytrace.errors import InputError
+from copytrace.runtime import atomic_output
 
 NAMES = ["model", "query_id", "reference_id"]
 COLUMNS = ["model", "scale", "query_id", "query_part", "reference_id", "reference_part", "score"]

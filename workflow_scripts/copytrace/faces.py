@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from copytrace.compat import import_face_recognition
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 MODELS = ("hog", "cnn")
 

@@ -32,11 +32,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from copytrace import ensembling, metrics
 from copytrace.ensembling import Ensembling
+from copytrace.errors import InputError
 from copytrace.figures import spread
 from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.parts import QUERY_LAYOUTS, REFERENCE_LAYOUTS, cut_part, part_corners_in_picture, whole_pictures
-from copytrace.runtime import InputError, atomic_output
+from copytrace.runtime import atomic_output
 
 EVIDENCE = ["model", "scale", "query_part", "reference_part"]
 PART = ["kind", "rank", "x0", "y0", "x1", "y1", "rotation", "mirrored"]

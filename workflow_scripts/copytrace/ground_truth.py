@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.suggestions import closest
 
 PAIR = ["query_id", "reference_id"]

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from copytrace.errors import InputError
 from copytrace.folders import PICTURE_ENDINGS, picture_files
 from copytrace.imaging import UnreadableImage, load_image
-from copytrace.runtime import InputError, Throughput, atomic_output
+from copytrace.runtime import Throughput, atomic_output
 
 
 def list_pictures(source: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 COLUMNS = ["image_id", "part", "kind", "rank", "x0", "y0", "x1", "y1", "rotation", "mirrored", "score"]
 

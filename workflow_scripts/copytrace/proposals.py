@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import felzenszwalb
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 ORDERS = ("area", "rectangularity")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from copytrace import provenance
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 REJECTED_SHOWN = 20
 CODE = ("Snakefile", "rules/*.smk", "schemas/*.yaml", "envs/*.yaml", "workflow_scripts/**/*.py")

@@ -24,18 +24,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from copytrace.errors import InputError, NoRoom
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = logging.getLogger("copytrace")
-
-
-class InputError(Exception):
-    """A mistake in what the user gave: its text is one sentence naming the file or the key."""
-
-
-class NoRoom(Exception):
-    """An output that the disk, a quota or a limit has no room for: its text is one sentence naming the file."""
 
 
 def derive_seed(*identity: object) -> int:

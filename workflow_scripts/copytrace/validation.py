@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.suggestions import closest
 
 Schema = dict[str, Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import nn
 
+from copytrace.errors import InputError
 from copytrace.networks.heads import Projector
 from copytrace.networks.layers import PUBLISHED_GEM_EXPONENT, GeM
 from copytrace.networks.registry import Backbone, create_backbone
 from copytrace.networks.weights import read_weights
-from copytrace.runtime import InputError
 
 
 class CopyModel(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.suggestions import hint
 
 TIMM_PREFIX = "timm:"

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from copytrace.errors import InputError
 from copytrace.networks.layers import WaveBlock
 from copytrace.networks.mobilenet_v2 import MobileNetV2
 from copytrace.networks.names import TIMM_PREFIX, check_name
 from copytrace.networks.resnet import BasicBlock, Bottleneck, ResNet
-from copytrace.runtime import InputError
 from copytrace.suggestions import hint
 
 OwnNetwork = ResNet | MobileNetV2

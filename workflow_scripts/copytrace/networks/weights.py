@@ -20,10 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from copytrace.errors import InputError
 from copytrace.networks.names import TIMM_PREFIX
 from copytrace.networks.registry import Backbone, create_backbone, create_timm_network
 from copytrace.provenance import file_digest
-from copytrace.runtime import InputError, atomic_output, derive_seed
+from copytrace.runtime import atomic_output, derive_seed
 
 State = dict[str, torch.Tensor]
 

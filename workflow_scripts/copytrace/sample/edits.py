@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 Picture = NDArray[np.uint8]
 Rng = np.random.Generator

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from copytrace import runtime
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.sample import textures
 from copytrace.sample.textures import LONG_SIDE, Colour, Frame, Noise, Plane, Texture
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 
 def class_table(manifest: pd.DataFrame, stride: int, faces: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from copytrace import imaging
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 
 def load_rgb(path: str) -> Image.Image:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 from copytrace.suggestions import closest, hint
 
 Settings = Mapping[str, Any]

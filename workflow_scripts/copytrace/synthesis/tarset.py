@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from copytrace.runtime import InputError
+from copytrace.errors import InputError
 
 INDEX_TYPES = {"class_id": "int32", "copy": "int16", "shard": "str", "offset": "int64", "size": "int32"}
 
