@@ -4,16 +4,15 @@ import copy
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from running import REPOSITORY, snakemake
 from snakemake.utils import update_config
 
 from copytrace import configuration, validation
 from copytrace.errors import InputError
 
-REPOSITORY = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
 SCHEMA = yaml.safe_load((REPOSITORY / "schemas" / "config.schema.yaml").read_text())
 
@@ -362,11 +361,6 @@ def test_networks_of_timm_are_asked_by_the_first_job_that_loads_them(tmp_path, f
     assert not list(tmp_path.iterdir())
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "-n", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
-
-
 @pytest.mark.parametrize(
     "overlay, sentence",
     [
@@ -377,19 +371,16 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     ],
 )
 def test_snakemake_prints_the_sentence(tmp_path, overlay, sentence):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     (tmp_path / "overlay.yaml").write_text(overlay)
-    run = snakemake(tmp_path, "--configfile", "overlay.yaml")
+    run = snakemake(tmp_path, "-n", overlays=[tmp_path / "overlay.yaml"])
     said = run.stdout + run.stderr
     assert run.returncode != 0
     assert sum(line.startswith(sentence) for line in said.splitlines()) == 1
     assert "Traceback" not in said and "instance" not in said
-    assert len(said.splitlines()) < 10
 
 
 def test_numbers_inside_config_are_text_and_said_to_be(tmp_path):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    run = snakemake(tmp_path, "--config", "ensembling={vote: 2}")
+    run = snakemake(tmp_path, "-n", "--config", "ensembling={vote: 2}")
     assert run.returncode != 0
     assert "config: ensembling.vote must be a whole number, not the text '2'" in run.stdout + run.stderr
     assert "--configfile" in run.stdout + run.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ImageOps
 
-from copytrace import ensembling, imaging, matching, pdq
+from copytrace import ensembling, imaging, matching, pdq, proposals
 from copytrace.synthesis import operations
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -34,6 +34,11 @@ CASES = {
         ["--side", "128", "--count", "2"],
         (pdq, "dihedral_hashes"),
         lambda hashes: hashes[::-1],
+    ),
+    "proposals": (
+        ["--count", "1"],
+        (proposals, "find_regions"),
+        lambda regions: (regions[0] + 1, regions[1]),
     ),
     "synthesis": (
         ["--side", "64", "--count", "2"],

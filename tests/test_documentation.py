@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from write_configuration import resolved
 
 from copytrace.networks.names import FEATURE_WIDTHS, TIMM_PREFIX
 from copytrace.networks.weights import MAPPINGS
@@ -35,15 +36,10 @@ OPTIONAL = {
 }
 
 
-def resolved(schema: dict) -> dict:
-    name = schema.get("$ref", "").removeprefix("#/$defs/")
-    return SCHEMA["$defs"].get(name, {}) | schema
-
-
 def keys(schema: dict = SCHEMA, path: str = "") -> Iterator[tuple[str, dict, bool]]:
     """Dotted name, schema and whether it is required, of each key; NAME is a key that a user names."""
     for key, raw in schema.get("properties", {}).items():
-        child = resolved(raw)
+        child = resolved(raw, SCHEMA["$defs"])
         yield f"{path}{key}", child, key in schema.get("required", ())
         yield from keys(child, f"{path}{key}.")
     rows = schema.get("additionalProperties")
@@ -75,7 +71,7 @@ def test_only_steps_admit_keys_that_the_schema_does_not_name():
 
 
 def test_single_values_are_explained_all_or_none():
-    schemas = [resolved(schema.get("items", schema)) for _, schema, _ in keys()]
+    schemas = [resolved(schema.get("items", schema), SCHEMA["$defs"]) for _, schema, _ in keys()]
     explained = [schema for schema in schemas if "enum" in schema and "meanings" in schema]
     assert explained
     assert all(list(schema["meanings"]) == schema["enum"] for schema in explained)
@@ -89,7 +85,7 @@ def test_every_operation_is_documented_with_its_parameters():
     }
     for entry in SCHEMA["$defs"]["operations"].values():
         assert entry["description"]
-        assert all(resolved(parameter)["description"] for parameter in entry["properties"].values())
+        assert all(resolved(parameter, SCHEMA["$defs"])["description"] for parameter in entry["properties"].values())
 
 
 @pytest.mark.parametrize("family", CONFIG["family_table"])

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_workflow import MICRO, REPOSITORY, snakemake
+from running import MICRO, REPOSITORY, snakemake
 
 from copytrace import folders, imaging, manifests
 from copytrace.descriptor_files import read_rows, read_vectors

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import psutil
 import pytest
 import torch
 from matplotlib.figure import Figure
+from running import DEADLINE, MICRO, REPOSITORY, planned, snakemake, started
 
 from copytrace import manifests, runtime
 from copytrace.descriptor_files import write_descriptors, write_whitening
@@ -26,12 +27,11 @@ from copytrace.sample.queries import whole_directory
 from copytrace.synthesis.tarset import write_shard
 from copytrace.whitening import Whitening
 
-REPOSITORY = Path(__file__).parent.parent
 MATCHES = "results/matching.csv"
 MODEL = "results/models/baseline_CC.tiny.safetensors"
 TRAINING_LOG = "results/logs/train_model/baseline_CC.tiny.log"
 
-# One family, one backbone, and a training that is long enough to be killed amid.
+# One family, one backbone, and a training of eight checkpoints.
 SMALL = """
 images: {shards: {training: 1, references: 1, queries: 1, validation: 1}}
 families: [baseline_CC]
@@ -39,7 +39,7 @@ backbones: [tiny]
 scales: [32]
 synthesis: {shards: 1}
 backbone_table: {tiny: {network: resnet10_tiny, weights: {source: none}}}
-training: {steps: 400}
+training: {steps: 40}
 parts: {kinds: [whole, mirror, selective_search]}
 tiles: {families: [], scales: []}
 ensembling: {vote: 1, tile_vote: 1}
@@ -166,70 +166,85 @@ def test_of_two_writers_of_a_file_the_later_stands(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
 
 
+# Python reads a module of this name at its start. A training that is about to name its checkpoint of step N waits as
+# long as there is a file `hold-N` in the folder of the run: however fast the machine is, it has not come to its end.
+HOLD = """
+import os, re, sys, time
+
+def wait(event, arguments):
+    name = re.search(r"/step-(\\d+)[.]ckpt$", str(arguments[1])) if event == "os.rename" else None
+    while name and os.path.exists(f"hold-{name[1]}"):
+        time.sleep(0.01)
+
+if any(word.endswith("train_model.py") for word in sys.orig_argv):
+    sys.addaudithook(wait)
+"""
+
+
 def clone(folder: Path) -> Path:
     """The repository as a user has it, with the small configuration."""
     others = shutil.ignore_patterns(".*", "results", "tests", "docs", "__pycache__")
     shutil.copytree(REPOSITORY, folder, ignore=others)
-    shutil.copy(REPOSITORY / "tests" / "configuration" / "micro.yaml", folder)
     (folder / "small.yaml").write_text(SMALL)
+    (folder / "hold").mkdir()
+    (folder / "hold" / "sitecustomize.py").write_text(HOLD)
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start `snakemake` in a process group of its own, as a terminal does; its output goes to the file `terminal`."""
-    command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "micro.yaml", "small.yaml"]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with (folder / "terminal").open("w") as terminal:
-        return subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=terminal, stderr=subprocess.STDOUT, start_new_session=True
-        )
+def options(folder: Path) -> dict:
+    """What every run in a clone is started with."""
+    return {"code": folder, "overlays": (MICRO, folder / "small.yaml"), "variables": {"PYTHONPATH": f"{folder}/hold"}}
+
+
+@pytest.fixture
+def start():
+    """Start the documented command in a clone; its output goes to the file `terminal`. None outlives the test."""
+    with contextlib.ExitStack() as runs:
+
+        def start_in(folder: Path) -> subprocess.Popen:
+            terminal = runs.enter_context((folder / "terminal").open("w"))
+            streams = {"stdout": terminal, "stderr": subprocess.STDOUT}
+            return runs.enter_context(started(folder, "--cores", "2", MATCHES, **streams, **options(folder)))
+
+        yield start_in
 
 
 def finish(run: subprocess.Popen, folder: Path) -> tuple[int, str]:
     """Wait for a run: (exit status, what stood on the terminal)."""
-    status = run.wait(timeout=300)
+    status = run.wait(DEADLINE)
     return status, (folder / "terminal").read_text()
 
 
-def made(folder: Path) -> str:
-    """Run the documented command to its end, which must be good; returns what stood on the terminal."""
-    status, terminal = finish(start(folder, "--cores", "2", MATCHES), folder)
-    assert status == 0, terminal[-6000:]
-    return terminal
-
-
-def wait_for(condition, run: subprocess.Popen, folder: Path):
-    """The condition's value, as soon as it is true, while the run goes on."""
-    while not (value := condition()):
-        assert run.poll() is None, (folder / "terminal").read_text()[-6000:]
+def wait_for(condition: Callable[[], bool], run: subprocess.Popen, folder: Path) -> None:
+    """Wait until a condition is true, while the run goes on."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert run.poll() is None and time.monotonic() < end, (folder / "terminal").read_text()[-6000:]
         time.sleep(0.02)
-    return value
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = clone(tmp_path_factory.mktemp("undisturbed") / "copytrace")
-    made(folder)
+    run = snakemake(folder, "--cores", "2", MATCHES, **options(folder))
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     return folder
 
 
-def planned(folder: Path) -> dict[str, int]:
-    """Jobs per rule that `snakemake -n` names."""
-    status, terminal = finish(start(folder, "-n", MATCHES), folder)
-    assert status == 0, terminal
-    table = terminal.rpartition("Job stats:")[2]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.M) if rule != "total"}
+def planned_in(folder: Path) -> dict[str, int]:
+    """How many jobs of each rule the documented command would run."""
+    return planned(snakemake(folder, "-n", MATCHES, **options(folder)))
 
 
 def test_an_edited_module_reruns_only_what_imports_it(undisturbed):
     module = undisturbed / "workflow_scripts" / "copytrace" / "proposals.py"
     text = module.read_text()
-    assert planned(undisturbed) == {}
+    assert planned_in(undisturbed) == {}
     try:
         module.write_text("# A comment\n" + text.replace('"""', '"""Said otherwise: ', 1))
-        assert planned(undisturbed) == {}
+        assert planned_in(undisturbed) == {}
         module.write_text(text + "\nADDED = 1\n")
-        assert planned(undisturbed) == {
+        assert planned_in(undisturbed) == {
             "cut_query_parts": 1,
             "merge_query_parts": 1,
             "describe": 1,
@@ -241,19 +256,22 @@ def test_an_edited_module_reruns_only_what_imports_it(undisturbed):
         module.write_text(text)
 
 
-def newest_checkpoint(folder: Path) -> int:
-    """The step of the newest checkpoint of the training; 0: none."""
-    found = (folder / "results" / "checkpoints").rglob("step-*.ckpt")
-    return max((int(path.stem.split("-")[1]) for path in found), default=0)
+def checkpoints(folder: Path) -> set[int]:
+    """The steps of the training's checkpoints."""
+    return {int(path.stem.split("-")[1]) for path in folder.glob("results/checkpoints/*/step-*.ckpt")}
 
 
-def in_training(folder: Path, beyond: int) -> tuple[subprocess.Popen, psutil.Process]:
-    """Start a run and wait until its training has a checkpoint beyond a step: the run, and the training's process."""
-    run = start(folder, "--cores", "2", MATCHES)
-    wait_for(lambda: newest_checkpoint(folder) > beyond, run, folder)
-    job = next(process for process in psutil.Process(run.pid).children(recursive=True) if is_training(process))
+def half_checkpoint(folder: Path, step: int) -> str | None:
+    """The name of a checkpoint's file before it is whole, or None."""
+    return next((path.name for path in folder.glob(f"results/checkpoints/*/.step-{step}.ckpt.*")), None)
+
+
+def held(folder: Path, step: int, run: subprocess.Popen) -> psutil.Process:
+    """The training of a run, when it has half written its checkpoint of a step, at which a file `hold-N` keeps it."""
+    wait_for(lambda: half_checkpoint(folder, step) is not None, run, folder)
+    assert max(checkpoints(folder)) == step - 5
     assert not (folder / MODEL).exists()
-    return run, job
+    return next(process for process in psutil.Process(run.pid).children(recursive=True) if is_training(process))
 
 
 def is_training(process: psutil.Process) -> bool:
@@ -264,9 +282,10 @@ def is_training(process: psutil.Process) -> bool:
         return False
 
 
-def resumed_from(folder: Path) -> int:
-    """The step that the training's log says it went on from."""
-    return int(re.search(r"going on from step (\d+) of 400", (folder / TRAINING_LOG).read_text())[1])
+def went_on_from(folder: Path, step: int) -> bool:
+    """Whether the training's log says that it went on from this step."""
+    log = folder / TRAINING_LOG
+    return log.exists() and f"going on from step {step} of 40" in log.read_text()
 
 
 def times(folder: Path, *patterns: str) -> dict[Path, int]:
@@ -275,69 +294,74 @@ def times(folder: Path, *patterns: str) -> dict[Path, int]:
 
 
 def unlock(folder: Path) -> None:
-    status, terminal = finish(start(folder, "--unlock"), folder)
-    assert status == 0, terminal
+    run = snakemake(folder, "--unlock", **options(folder))
+    assert run.returncode == 0, run.stderr
 
 
-def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp_path):
+def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp_path, start):
     folder = clone(tmp_path / "copytrace")
+    for step in (10, 15, 20, 25):
+        (folder / f"hold-{step}").touch()
 
     # The whole run, early.
-    run = start(folder, "--cores", "2", MATCHES)
+    run = start(folder)
     wait_for((folder / "results" / "images" / "training.parquet").exists, run, folder)
     os.killpg(run.pid, signal.SIGKILL)
     finish(run, folder)
-    status, terminal = finish(start(folder, "--cores", "2", MATCHES), folder)
+    status, terminal = finish(start(folder), folder)
     assert status != 0
     assert "unlock" in terminal
     unlock(folder)
     finished = times(folder, "images/listings/training.parquet", "images/shards/training/*.parquet")
 
     # The whole run, in the middle of the training.
-    run, _ = in_training(folder, beyond=0)
+    run = start(folder)
+    held(folder, 10, run)
     os.killpg(run.pid, signal.SIGKILL)
     finish(run, folder)
     unlock(folder)
     finished |= times(folder, "images/training.parquet", "synthesis/*/*", "pretraining/*")
     assert len(finished) == 6
-    step = newest_checkpoint(folder)
+    (folder / "hold-10").unlink()
 
     # One job.
-    run, job = in_training(folder, beyond=step)
-    assert resumed_from(folder) == step
+    run = start(folder)
+    job = held(folder, 15, run)
+    assert went_on_from(folder, 5)
     job.kill()
     status, terminal = finish(run, folder)
     assert status != 0
     assert "Error in rule train_model" in terminal
-    step = newest_checkpoint(folder)
+    (folder / "hold-15").unlink()
 
     # Ctrl-C, which the terminal sends to all of the group.
-    run, _ = in_training(folder, beyond=step)
-    assert resumed_from(folder) == step
+    run = start(folder)
+    held(folder, 20, run)
+    assert went_on_from(folder, 10)
     os.killpg(run.pid, signal.SIGINT)
     status, terminal = finish(run, folder)
     assert status != 0
-    step = newest_checkpoint(folder)
+    (folder / "hold-20").unlink()
 
-    # Snakemake alone: its training is left over, and works on beside the one of the next run.
-    run, leftover = in_training(folder, beyond=step)
-    leftover.suspend()
+    # Snakemake alone: its training is left over, and meets the one of the next run at a checkpoint.
+    run = start(folder)
+    leftover = held(folder, 25, run)
     try:
+        assert went_on_from(folder, 15)
+        half = half_checkpoint(folder, 25)
         run.kill()
         finish(run, folder)
         unlock(folder)
-        step = newest_checkpoint(folder)
-        log = folder / TRAINING_LOG
-        log.unlink()
-        run = start(folder, "--cores", "2", MATCHES)
-        wait_for(lambda: log.exists() and f"going on from step {step} of" in log.read_text(), run, folder)
-        leftover.resume()
+        run = start(folder)
+        wait_for(lambda: half_checkpoint(folder, 25) not in (half, None), run, folder)
+        assert went_on_from(folder, 20)
+        (folder / "hold-25").unlink()
         status, terminal = finish(run, folder)
     finally:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has come to its end
+        with contextlib.suppress(psutil.NoSuchProcess):  # the later training has taken its checkpoint away
             leftover.kill()
     assert status == 0, terminal[-6000:]
 
     assert (folder / MATCHES).read_bytes() == (undisturbed / MATCHES).read_bytes()
     assert {path: path.stat().st_mtime_ns for path in finished} == finished  # no finished job was done again
-    assert planned(folder) == {}
+    assert planned_in(folder) == {}

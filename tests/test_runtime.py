@@ -1,12 +1,15 @@
 """What scripts share: processes and their memory."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import cv2
+import psutil
 import pytest
 
 from copytrace import runtime
@@ -41,6 +44,53 @@ def test_results_come_in_order_from_processes_of_one_thread(processes):
 def test_a_mistake_is_raised_where_the_results_are_read(processes):
     with pytest.raises(InputError, match="-1 is negative"):
         list(runtime.in_processes(partial(look_around, 0), [1, -1], processes))
+
+
+ENDLESS = """
+import time
+from pathlib import Path
+from copytrace import runtime
+
+def work(number):
+    Path(f"begun-{number}").touch()
+    time.sleep(0 if number else 10_000)
+
+if __name__ == "__main__":
+    list(runtime.in_processes(work, range(8), 2))  # four at a time
+"""
+
+
+def is_at_work(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE  # ended, but nobody has asked how
+    return False
+
+
+def wait_for(condition):
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """After `kill -9` it can't tell them: neither the one at work nor the one that waits for work."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    environment = os.environ | {"PYTHONPATH": str(Path(runtime.__file__).parents[1])}
+    command = [sys.executable, "endless.py"]
+    parent = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    children = []
+    try:
+        wait_for(lambda: (tmp_path / "begun-0").exists() and (tmp_path / "begun-7").exists())
+        children = psutil.Process(parent.pid).children()
+        assert len(children) >= 2
+        parent.kill()
+        wait_for(lambda: not any(map(is_at_work, children)))
+    finally:
+        parent.kill()
+        parent.wait()
+        for child in filter(is_at_work, children):
+            child.kill()
 
 
 def test_a_process_is_refused_memory_above_its_limit():

@@ -1,30 +1,13 @@
 """The whole workflow at micro size, as a user runs it: `snakemake`, in a folder of its own."""
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-
-REPOSITORY = Path(__file__).parent.parent
-MICRO = REPOSITORY / "tests" / "configuration" / "micro.yaml"
-
-
-def snakemake(folder: Path, *arguments: str, overlays: Sequence[Path] = (MICRO,)) -> subprocess.CompletedProcess:
-    """Run snakemake on the repository's Snakefile with `folder` as the working directory."""
-    if not (folder / "config.yaml").exists():
-        shutil.copy(REPOSITORY / "config.yaml", folder)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), *arguments, "--configfile", *map(str, overlays)]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+from running import MICRO, REPOSITORY, planned, snakemake
 
 
 def overlay(folder: Path, **settings) -> tuple[Path, Path]:
@@ -32,14 +15,6 @@ def overlay(folder: Path, **settings) -> tuple[Path, Path]:
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(settings))
     return MICRO, path
-
-
-def planned(dry: subprocess.CompletedProcess) -> dict[str, int]:
-    """How many jobs of each rule a dry run has."""
-    assert dry.returncode == 0, dry.stderr
-    table = re.search(r"^-+ +-+\n(.*?)^total ", dry.stdout, re.MULTILINE | re.DOTALL)
-    assert table, dry.stdout
-    return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
 
 
 @pytest.fixture(scope="module")
@@ -340,6 +315,19 @@ def test_provenance_shows_the_configuration_of_the_run(finished):
     assert "families: [baseline_CC, face_BW]" in page  # of the overlay, not of config.yaml
     assert page.count(".safetensors") == 6 + 3
     assert '<td>train_model</td><td class="number">6</td>' in page
+
+
+def test_provenance_shows_threads_of_the_command_line(finished, tmp_path):
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake", tmp_path / ".snakemake", ignore=shutil.ignore_patterns("locks"))
+    page = "results/report/provenance.html"
+    command = (page, "--cores", "2", "--set-threads", "train_model=2")
+    assert planned(snakemake(tmp_path, "-n", *command)) == {"list_provenance": 1}
+    run = snakemake(tmp_path, *command)
+    assert run.returncode == 0, run.stderr[-4000:]
+    cells = '<td>{}</td><td class="number">6</td><td class="number">{}</td>'  # rule, jobs, threads
+    assert cells.format("train_model", 1) in (finished / page).read_text()
+    assert cells.format("train_model", 2) in (tmp_path / page).read_text()
 
 
 def test_without_a_ground_truth_the_best_matches_are_shown(own_pictures, tmp_path):

@@ -13,12 +13,13 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +75,8 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], processe
     """`work` of every item, in order, in `processes` processes of one thread each (1: in this one).
 
     `work` is sent to each process once, so it may carry long lists; like items and results it must be picklable.
-    An error in it is raised here. This process, too, is held to one thread, which the others inherit.
+    An error in it is raised here. This process, too, is held to one thread, which the others inherit. However it
+    ends, the others end with it.
     """
     set_threads(1)
     if processes == 1:
@@ -92,6 +94,15 @@ def _take_up(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
     set_threads(1)  # of the libraries that came with it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: killed, it can't say that no more work comes."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(item: Any) -> Any:
