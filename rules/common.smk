@@ -63,6 +63,16 @@ wildcard_constraints:
     shards=r"\d+",
 
 
+def memory(first):
+    """Memory of a job in MB, for `resources`: more at every new attempt."""
+    return lambda wildcards, attempt: resources.grown(first, attempt, config["cluster"]["memory_limit"])
+
+
+def minutes(first):
+    """Time of a job in minutes, for `resources`: more at every new attempt."""
+    return lambda wildcards, attempt: resources.grown(first, attempt, config["cluster"]["time_limit"])
+
+
 def code_of(script, env):
     """Digest of a script, the library modules it imports and its environment file, for `params`."""
     return provenance.value_digest(provenance.code_digest(SCRIPTS / script), (ENVS / f"{env}.yaml").read_text())

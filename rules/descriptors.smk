@@ -17,8 +17,8 @@ rule fit_whitening:
         "../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(16000),
+        runtime=minutes(240),
         gpu=1,
     params:
         code=code_of("fit_whitening.py", "networks"),
@@ -49,8 +49,8 @@ rule describe:
         "../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=480,
+        mem_mb=memory(16000),
+        runtime=minutes(480),
         gpu=1,
     params:
         code=code_of("describe.py", "networks"),

@@ -15,8 +15,8 @@ rule vote_backbones:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=memory(16000),
+        runtime=minutes(60),
     params:
         code=code_of("vote_backbones.py", "tables"),
         minimum=config["ensembling"]["vote"],
@@ -39,8 +39,8 @@ rule vote_tiles:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=memory(16000),
+        runtime=minutes(60),
     params:
         code=code_of("vote_backbones.py", "tables"),
         minimum=config["ensembling"]["tile_vote"],
@@ -67,8 +67,8 @@ rule combine_families:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=64000,
-        runtime=120,
+        mem_mb=memory(64000),
+        runtime=minutes(120),
     params:
         code=code_of("combine_families.py", "tables"),
         ensembling=section("ensembling"),

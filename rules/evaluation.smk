@@ -16,8 +16,8 @@ rule hash_baseline:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory(8000),
+        runtime=minutes(240),
     params:
         code=code_of("hash_baseline.py", "evaluation"),
         pairs=config["matching"]["pairs_per_query"],
@@ -67,8 +67,8 @@ rule evaluate:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=64000,
-        runtime=120,
+        mem_mb=memory(64000),
+        runtime=minutes(120),
     params:
         code=code_of("evaluate.py", "evaluation"),
         tiles=lambda w, input: flag("--tile-pairs", input.tiles),
@@ -115,8 +115,8 @@ rule measure_training_gain:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=32000,
-        runtime=240,
+        mem_mb=memory(32000),
+        runtime=minutes(240),
     params:
         code=code_of("measure_training_gain.py", "evaluation"),
         descriptors=lambda w, input: Path(input.references[0]).parents[2],

@@ -15,8 +15,8 @@ rule draw_sample:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         code=code_of("draw_sample.py", "pictures"),
         pictures=lambda w: config["sample"][w.role],
@@ -44,8 +44,8 @@ rule draw_sample_queries:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         code=code_of("draw_sample.py", "pictures"),
         pictures=config["sample"]["queries"],
@@ -75,8 +75,8 @@ rule edit_validation_copies:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         code=code_of("edit_copies.py", "pictures"),
         copies=config["evaluation"]["validation_copies"],
@@ -103,8 +103,8 @@ rule list_images:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         code=code_of("list_images.py", "pictures"),
         source=lambda w: picture_source(w.role),
@@ -136,8 +136,8 @@ rule check_inputs:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         code=code_of("check_inputs.py", "pictures"),
         demand=json.dumps(configuration.demand(config)),
@@ -166,8 +166,8 @@ rule scan_images:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(4000),
+        runtime=minutes(240),
     params:
         code=code_of("scan_images.py", "pictures"),
         max_pixels=IMAGES["max_pixels"],
@@ -202,8 +202,8 @@ rule merge_manifests:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(8000),
+        runtime=minutes(60),
     params:
         code=code_of("merge_manifests.py", "pictures"),
         # Derived from the input and so not compared: a manifest that has been made stays as it is.
@@ -228,8 +228,8 @@ rule collect_rejected:
         "../envs/pictures.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory(2000),
+        runtime=minutes(10),
     params:
         code=code_of("collect_rejected.py", "pictures"),
     shell:

@@ -19,8 +19,8 @@ rule match_parts:
         "../envs/matching.yaml"
     threads: 1
     resources:
-        mem_mb=32000,
-        runtime=480,
+        mem_mb=memory(32000),
+        runtime=minutes(480),
         gpu=1,
     params:
         code=code_of("match_parts.py", "matching"),
@@ -54,8 +54,8 @@ rule match_tiles:
         "../envs/matching.yaml"
     threads: 1
     resources:
-        mem_mb=32000,
-        runtime=480,
+        mem_mb=memory(32000),
+        runtime=minutes(480),
         gpu=1,
     params:
         code=code_of("match_parts.py", "matching"),

@@ -15,8 +15,8 @@ rule cut_query_parts:
         "../envs/regions.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=memory(2000),
+        runtime=minutes(240),
     params:
         code=code_of("cut_query_parts.py", "regions"),
         parts=section("parts"),
@@ -42,8 +42,8 @@ rule merge_query_parts:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         code=code_of("merge_tables.py", "tables"),
     shell:
@@ -64,8 +64,8 @@ rule cut_reference_tiles:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(8000),
+        runtime=minutes(60),
     params:
         code=code_of("cut_reference_tiles.py", "tables"),
         tiles=chosen(config["tiles"], "kinds"),
@@ -88,8 +88,8 @@ rule find_faces:
         "../envs/faces.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=480,
+        mem_mb=memory(2000),
+        runtime=minutes(480),
     params:
         code=code_of("find_faces.py", "faces"),
         faces=section("faces"),
@@ -115,8 +115,8 @@ rule merge_faces:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         code=code_of("merge_tables.py", "tables"),
     shell:

@@ -17,8 +17,8 @@ rule prepare_backbone:
         "../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         code=code_of("prepare_backbone.py", "networks"),
         network=lambda w: config["backbone_table"][w.backbone]["network"],
@@ -52,8 +52,8 @@ rule pretrain_backbone:
         "../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=10080,
+        mem_mb=memory(8000),
+        runtime=minutes(10080),
         gpu=1,
     params:
         code=code_of("pretrain_barlow_twins.py", "networks"),

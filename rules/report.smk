@@ -31,8 +31,8 @@ rule draw_gallery:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=64000,
-        runtime=60,
+        mem_mb=memory(64000),
+        runtime=minutes(60),
     params:
         code=code_of("draw_gallery.py", "evaluation"),
         tile_votes=lambda w, input: flag("--tile-votes", input.tile_votes),
@@ -70,8 +70,8 @@ rule draw_training_curves:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         code=code_of("draw_loss_curves.py", "evaluation"),
     shell:
@@ -98,8 +98,8 @@ rule draw_pretraining_curves:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         code=code_of("draw_loss_curves.py", "evaluation"),
     shell:
@@ -127,8 +127,8 @@ rule draw_synthesis_sheet:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         code=code_of("draw_synthesis_sheet.py", "evaluation"),
         classes=config["report"]["sheet_classes"],
@@ -161,8 +161,8 @@ rule list_provenance:
         "../envs/evaluation.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         code=code_of("list_provenance.py", "evaluation"),
         configuration=configuration_as_yaml(),

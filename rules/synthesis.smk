@@ -18,8 +18,8 @@ rule synthesise:
         "../envs/synthesis.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=600,
+        mem_mb=memory(3000),
+        runtime=minutes(600),
     params:
         code=code_of("synthesise.py", "synthesis"),
         synthesis=section("synthesis"),

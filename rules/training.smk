@@ -18,8 +18,8 @@ rule train_model:
         "../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=2880,
+        mem_mb=memory(16000),
+        runtime=minutes(2880),
         gpu=1,
     params:
         code=code_of("train_model.py", "networks"),
