@@ -9,7 +9,7 @@ REPORT := results/report.html
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test lint docs
+.PHONY: demo install install-dev test test-slurm lint docs
 
 demo: install
 	snakemake --cores $(CORES) --quiet rules --report $(REPORT) --report-after-run
@@ -33,6 +33,10 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 
 test: install-dev
 	python -m pytest
+
+# On a real SLURM of one node; needs root and, once, `tests/one-node-slurm.sh install` (Debian).
+test-slurm: install-dev
+	python -m pytest tests/slurm_smoke.py
 
 lint: install-dev
 	ruff check .

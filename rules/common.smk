@@ -13,7 +13,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 ENVS = Path(workflow.basedir) / "envs"
 sys.path.insert(0, str(SCRIPTS))
 
-from copytrace import configuration, folders, provenance, validation
+from copytrace import configuration, folders, provenance, resources, validation
 from copytrace.errors import InputError
 
 schema = Path(workflow.basedir) / "schemas" / "config.schema.yaml"

@@ -23,6 +23,7 @@ from copytrace.devices import choose_precision
 
 compat.ensure_torchvision()  # Lightning imports torchvision where there is one
 import lightning.pytorch as lightning  # noqa: E402
+from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
 from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
@@ -156,7 +157,8 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            plugins=[_WholeCheckpoints()],
+            # Inside a SLURM job Lightning would take SLURM's place: requeue the job and let SIGTERM pass unheard.
+            plugins=[_WholeCheckpoints(), LightningEnvironment()],
             callbacks=[
                 _Checkpoints(checkpoints, execution.checkpoint_every, execution.keep_checkpoints),
                 _Progress(meter),
