@@ -12,7 +12,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo install install-dev test test-slurm lint docs
 
 demo: install
-	snakemake --cores $(CORES) --quiet rules --report $(REPORT) --report-after-run
+	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
+	snakemake --cores $(CORES) --quiet rules --report $(REPORT) --report-after-run \
+	    || { grep -rhs '^error: ' results/logs; exit 1; }
 	@python workflow_scripts/show_results.py --configuration config.yaml --report $(REPORT)
 
 install: $(VENV)/installed
