@@ -533,6 +533,7 @@ def test_missed_pairs_say_what_the_list_says_instead(small_run):
     small_run.write_list({0: 0.98, 1: 0.83, 2: 0.665, 3: 0.7}, {4: 0.3})
     rejected, cut_off = described(small_run, gallery.choose_missed, small_run.queries[:5] + small_run.queries[6:])
     assert rejected.query is None
+    assert rejected.lines[1] == "No evidence: one of the two pictures could not be read (images/rejected.csv)."
     assert cut_off.lines[:2] == ["not in the list", "It scores 0.200, less than the pairs that the list keeps."]
     assert cut_off.query.part.kind == "whole"
     gallery.draw_sheet(

@@ -389,7 +389,7 @@ def _describe(
 ) -> Match:
     """One row of a sheet."""
     own = evidence[(evidence["query_id"] == pair.query_id) & (evidence["reference_id"] == pair.reference_id)]
-    lines = _standing(pair, rows)
+    lines = _standing(pair, rows, pair.query_id in queries.paths and pair.reference_id in references.paths)
     query: View | None
     reference: View | None
     if len(own):
@@ -410,11 +410,13 @@ def _describe(
     return Match(pair.verdict, lines, captions, query, reference)
 
 
-def _standing(pair: Any, rows: int) -> list[str]:
+def _standing(pair: Any, rows: int, readable: bool) -> list[str]:
     """The pair's score and place in the list, or that it has none and why."""
     if not np.isnan(pair.score):
         return [f"score {pair.score:.3f}, rank {int(pair.rank):,} of {rows:,}"]
     if np.isnan(pair.recomputed):
+        if not readable:
+            return ["not in the list", "No evidence: one of the two pictures could not be read (images/rejected.csv)."]
         reason = "No evidence: not enough models agree on any of its parts, or a filter took them out."
         return ["not in the list", reason]
     return ["not in the list", f"It scores {pair.recomputed:.3f}, less than the pairs that the list keeps."]
