@@ -39,3 +39,12 @@ rule all:
         evaluation_results(),
         report_figures(),
         f"{RESULTS}/report/provenance.html",
+
+
+# Jobs on a cluster read this file again, perhaps hours later: they compute only what their run began with.
+onstart:
+    record_run()
+
+
+if not workflow.is_main_process:
+    check_run()

@@ -1,5 +1,6 @@
 # Lookups and paths that several rule files share; no rules.
 
+import argparse
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 ENVS = Path(workflow.basedir) / "envs"
 sys.path.insert(0, str(SCRIPTS))
 
-from copytrace import configuration, folders, provenance, resources, validation
+from copytrace import configuration, folders, provenance, resources, run_record, validation
 from copytrace.errors import InputError
 
 schema = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
@@ -313,11 +314,42 @@ def all_weights():
     return sorted({*models, *(f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in BACKBONES)})
 
 
+def computed():
+    """The configuration without `execution` and `cluster`: what decides the results."""
+    return {key: value for key, value in config.items() if key not in ("execution", "cluster")}
+
+
+def code_of_rules():
+    """The digest of each rule's code, as its params carry it."""
+    return {rule.name: rule.params.code for rule in workflow.rules if "code" in rule.params.keys()}
+
+
+def record_run():
+    """Write what the run begins with; its jobs on a cluster find the file by an environment variable."""
+    code = code_of_rules()
+    path = Path(RESULTS, "logs", "runs", f"{provenance.value_digest(computed(), code)}.json").absolute()
+    run_record.write(path, computed(), code)
+    os.environ.update(COPYTRACE_RUN=str(path))
+
+
+def check_run():
+    """Stop a job on a cluster that finds another configuration, or other code of its rule, than its run began with."""
+    command = argparse.ArgumentParser()
+    command.add_argument("--allowed-rules", nargs="+", default=[])  # with this Snakemake tells a job what it is
+    mine = command.parse_known_args()[0].allowed_rules
+    code = {rule: digest for rule, digest in code_of_rules().items() if rule in mine}
+    record = os.environ.get("COPYTRACE_RUN")  # an executor that shares no file system passes it on no more than edits
+    try:
+        if record:
+            run_record.check(Path(record), computed(), code)
+    except InputError as mistake:
+        raise WorkflowError(str(mistake)) from None
+
+
 def configuration_as_yaml():
-    """What the run computes, every key resolved; without `execution`, which reruns nothing."""
-    computed = {key: value for key, value in config.items() if key != "execution"}
+    """What the run computes, every key resolved."""
     # through JSON, so that what two keys share is written out for both
-    plain = json.loads(json.dumps(computed))
+    plain = json.loads(json.dumps(computed()))
     return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
 
 
