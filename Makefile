@@ -9,7 +9,7 @@ REPORT := results/report.html
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test test-slurm lint docs
+.PHONY: demo install install-dev test test-slurm lint docs graphs
 
 demo: install
 	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
@@ -50,3 +50,7 @@ lint: install-dev
 # The page is checked by a test: run this after a change of config.yaml, of its schema or of an overlay.
 docs: install
 	python docs/write_configuration.py
+
+# Needs Graphviz. A test says when the rules have changed since.
+graphs: install
+	python docs/draw_graphs.py

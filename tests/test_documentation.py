@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from draw_graphs import dot
 from write_configuration import resolved
 
 from copytrace.networks.names import FEATURE_WIDTHS, TIMM_PREFIX
@@ -53,6 +54,21 @@ def test_the_page_of_the_configuration_is_up_to_date(tmp_path):
     subprocess.run([sys.executable, script, "--output", tmp_path / "page.md"], check=True)
     written, there = tmp_path / "page.md", REPOSITORY / "docs" / "configuration.md"
     assert written.read_text() == there.read_text(), "docs/configuration.md is out of date: run `make docs`"
+
+
+def edges(text: str, node: str, edge: str) -> set[tuple[str, str]]:
+    """Pairs of rules that arrows join, where `node` finds (number, rule) and `edge` two numbers."""
+    rules = dict(re.findall(node, text))
+    return {(rules[start], rules[end]) for start, end in re.findall(edge, text)}
+
+
+@pytest.mark.parametrize("graph", ["rulegraph", "rulegraph_paper"])
+def test_the_drawn_rules_are_up_to_date(graph):
+    now = edges(dot(graph), r'(\d+)\[label = "(\w+)"', r"(\d+) -> (\d+)")
+    svg = (REPOSITORY / "docs" / f"{graph}.svg").read_text()
+    drawn = edges(svg, r"<title>(\d+)</title>(?s:.*?)<text[^>]*>(\w+)</text>", r"<title>(\d+)&#45;&gt;(\d+)</title>")
+    assert len(now) > 50
+    assert drawn == now, f"docs/{graph}.svg is out of date: run `make graphs`"
 
 
 def test_every_key_has_a_description():
