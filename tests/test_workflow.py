@@ -24,6 +24,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("micro")
     run = snakemake(folder, "--cores", "2")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    (folder / "terminal.txt").write_text(run.stderr)
     return folder
 
 
@@ -70,6 +71,15 @@ def test_every_log_names_inputs_and_outputs_and_ends_with_rate_seconds_and_memor
         assert [line for line in lines if re.fullmatch(rate, line)], lines
         assert re.fullmatch(r"[\d:]{8} done in [\d.]+ s, peak memory [\d,]+ MB", lines[-1]), lines
         assert all(re.match(r"[\d:]{8} ", line) for line in lines), lines  # no library has put in a word
+
+
+def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
+    said = (finished / "terminal.txt").read_text()
+    lines = re.findall(r"^0:\d\d:\d\d so far, about 0:\d\d:\d\d left.*; under way: (.*)$", said, re.MULTILINE)
+    assert lines, said
+    folder = finished / "results" / "logs"
+    logs = {str(path.relative_to(folder)) for path in folder.rglob("*.log")}
+    assert {f"{name}.log" for line in lines for name in line.split(", ")} <= logs
 
 
 def test_no_checkpoint_is_left_behind(finished):
