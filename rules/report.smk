@@ -165,7 +165,9 @@ rule list_provenance:
         runtime=minutes(60),
     params:
         code=code_of("list_provenance.py", "evaluation"),
-        configuration=configuration_as_yaml(),
+        # Compared by its digest, so that the reason of a rerun is short; what is derived from the input is not compared.
+        configuration_digest=provenance.value_digest(configuration_as_yaml()),
+        configuration=lambda w, input: configuration_as_yaml(),
         snakemake=snakemake.__version__,
         seeds=json.dumps({"seed": config["seed"], "whitening.seed": config["whitening"]["seed"]}),
         rule_threads=threads_of_rules(),
