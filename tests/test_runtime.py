@@ -167,6 +167,12 @@ def test_a_log_begins_with_the_files_and_ends_with_how_it_went(tmp_path, end, st
     assert [re.sub(r"[\d.]+ (s|MB)", r"0 \1", line) for line in said[4:]] == lines
 
 
+def test_a_name_of_any_characters_takes_one_line_of_the_log(caplog):
+    with caplog.at_level("INFO"):
+        runtime.log_files("input", "pictures", ["a\nb \x1b[31m \udcff ü 猫.jpg"])
+    assert caplog.messages == [r"input, pictures: a\nb \x1b[31m \udcff ü 猫.jpg"]
+
+
 def test_a_bug_is_told_after_the_closing_line(tmp_path):
     said = run_in(tmp_path, JOB.replace("END", "[].pop()")).stderr
     assert said.index("failed after") < said.index("Traceback") < said.index("IndexError")

@@ -73,9 +73,14 @@ def log_files(kind: str, name: str, files: str | Path | Sequence[str | Path] | N
         return
     label = kind if name == kind else f"{kind}, {name}"
     if len(files) > 6:
-        log.info("%s: %s … %s (%d files)", label, files[0], files[-1], len(files))
+        log.info("%s: %s … %s (%d files)", label, _printable(files[0]), _printable(files[-1]), len(files))
     else:
-        log.info("%s: %s", label, " ".join(map(str, files)))
+        log.info("%s: %s", label, " ".join(map(_printable, files)))
+
+
+def _printable(path: str | Path) -> str:
+    """A path on one line whatever its name: line breaks, a terminal's commands and bytes that are no text escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def derive_seed(*identity: object) -> int:
