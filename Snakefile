@@ -13,6 +13,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/progress.smk"
 include: "rules/images.smk"
 include: "rules/synthesis.smk"
 include: "rules/pretraining.smk"
