@@ -37,9 +37,9 @@ class ProgressLines(logging.Handler):
             self.handleError(record)
 
     def speak(self):
-        """A line every half minute, in longer runs after every fiftieth of the time so far."""
+        """A line every ten seconds, later whenever a tenth of the time so far has passed, but every ten minutes."""
         while True:
-            time.sleep(max(30, (time.monotonic() - self.progress.began) / 50))
+            time.sleep(min(max(10, (time.monotonic() - self.progress.began) / 10), 600))
             if not self.progress.left.total():
                 return
             with self.lock:
@@ -59,5 +59,6 @@ class ProgressLines(logging.Handler):
         )
 
 
-onstart:
+def report_progress():
+    """From now on until the run's end."""
     logger.addHandler(ProgressLines(job.rule.name for job in workflow.dag.needrun_jobs()))
