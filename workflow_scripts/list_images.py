@@ -1,4 +1,4 @@
-"""List the pictures of one role: the files of a folder, or those that a list file names."""
+"""List the pictures of one role: the files of a folder, or those that a list file or a CSV of pairs names."""
 
 import argparse
 import logging
@@ -11,13 +11,14 @@ log = logging.getLogger("copytrace")
 def main() -> None:
     """Read the arguments, list, write the listing and what it could not name."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", required=True, help="folder, or list file with one path per line")
-    parser.add_argument("--role", required=True, help="training, references, queries or backgrounds")
+    parser.add_argument("--source", required=True, help="folder, list file with one path per line, or CSV of pairs")
+    parser.add_argument("--role", required=True, help="training, references, queries, backgrounds or pairs")
     parser.add_argument("--listing", required=True, help="Parquet to write: image_id, path")
     parser.add_argument("--rejected", required=True, help="CSV to write: role, path, reason")
     args = parser.parse_args()
 
-    listing, rejected = manifests.list_pictures(args.source)
+    of_role = manifests.list_pairs if args.role == "pairs" else manifests.list_pictures
+    listing, rejected = of_role(args.source)
     manifests.write_table(listing, args.listing)
     manifests.write_rejected(rejected, args.role, args.rejected)
     log.info("%d %s listed, %d rejected", len(listing), args.role, len(rejected))
