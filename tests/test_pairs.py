@@ -1,7 +1,6 @@
 """Known pairs: their list, the classes they make, what may not be among them, and the training set of a pair family."""
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +92,7 @@ def test_classes_are_the_connected_components(edges, unreadable):
 
 def test_one_file_under_two_names_is_one_picture(tmp_path):
     touch(tmp_path, "q1", "q2", "r")
-    os.symlink(tmp_path / "r", tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "r")
     table = pairs.read(write(tmp_path, "query,reference\nq1,r\nq2,link\n"))
     classes = pairs.class_table(table, table.to_numpy().ravel())
     assert classes.to_numpy().tolist() == [[0, 0, f"{tmp_path}/q1"], [0, 1, f"{tmp_path}/r"], [0, 2, f"{tmp_path}/q2"]]
@@ -106,7 +105,7 @@ def test_a_query_in_a_pair_is_found_by_its_file_and_by_its_content(tmp_path):
     pairs.check_leakage(queries, known)
     missing = str(tmp_path / "none.jpg")
     pairs.check_leakage([*queries, missing], [*known, f"{missing}.too"])
-    os.symlink(tmp_path / "q", tmp_path / "linked")
+    (tmp_path / "linked").symlink_to(tmp_path / "q")
     with pytest.raises(InputError, match=r"^1 queries are also .* first is .*/q/2\.jpg, in a pair as .*/linked/2\.jpg"):
         pairs.check_leakage(queries, [*known, str(tmp_path / "linked" / "2.jpg")])
     (tmp_path / "p" / "b.jpg").write_bytes((tmp_path / "q" / "3.jpg").read_bytes())

@@ -15,9 +15,7 @@ def main() -> None:
     """Read the arguments and the tables, check, write the numbers of pictures and the ground truth in one form."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--roles", nargs="+", required=True, help="training, references, queries, backgrounds, pairs")
-    parser.add_argument(
-        "--listings", nargs="+", required=True, help="Parquet: image_id and path, one for each role"
-    )
+    parser.add_argument("--listings", nargs="+", required=True, help="Parquet: image_id and path, one for each role")
     parser.add_argument("--demand", type=json.loads, required=True, help="JSON: what the settings ask of the numbers")
     parser.add_argument("--ground-truth", help="CSV: query_id, reference_id (header optional)")
     parser.add_argument("--counts", required=True, help="CSV to write: role, pictures")

@@ -173,8 +173,8 @@ def _check_pair_families(config: Config) -> None:
             raise InputError(f"{where}, and so does families: a family is trained on pairs or on a synthesis")
         if not training_of(config, name)["steps"]:
             raise InputError(f"{where}, but training.steps times its steps_factor is 0: nothing is learned from pairs")
-        for key, neutral in (("faces", False), ("chain", {}), ("minimum_side", 0)):
-            if row[key] != neutral:
+        for key, neutral in (("faces", "false"), ("chain", "{}"), ("minimum_side", "0")):
+            if row[key]:
                 raise InputError(
                     f"{where}, whose {key} is not {neutral}: pairs are neither chosen, edited nor filtered"
                 )
