@@ -66,6 +66,7 @@ is.
 | `scales`, `descriptors`, `whitening`; `blur` or `query_blur` of a family | all from the descriptors on |
 | `matching` | all from the matching on |
 | `ensembling`; `minimum_side` of a family | the votes or the list, and the evaluation |
+| `training_pairs`, `second_submission` | the models of pairs, the second list, the evaluation |
 | `untrained_families`, `validation_copies` | their descriptors, the evaluation |
 | other keys of `evaluation`; `report` | the evaluation, the report |
 | `on_bad_image`, `execution` | nothing that has been made |

@@ -32,6 +32,7 @@ RESULTS = config["results"]
 IMAGES = config["images"]
 SAMPLE = configuration.uses_sample(config)
 FAMILIES = config["families"]
+PAIR_FAMILIES = configuration.pair_families(config)
 UNTRAINED = [f for f in config["evaluation"]["untrained_families"] if f not in FAMILIES]
 BACKBONES = config["backbones"]
 SCALES = config["scales"]
@@ -44,7 +45,9 @@ BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
 UNITS = {
-    unit: models for family in FAMILIES + UNTRAINED for unit, models in configuration.units_of(config, family).items()
+    unit: models
+    for family in FAMILIES + UNTRAINED + PAIR_FAMILIES
+    for unit, models in configuration.units_of(config, family).items()
 }
 
 
@@ -131,10 +134,17 @@ def pairs_of(families):
 
 
 def picture_source(role):
-    """Where a role's pictures come from: a folder or list file of the user, or a folder the workflow fills."""
+    """Where a role's pictures come from: a folder, list or CSV of the user, or what the workflow draws."""
     if role == "validation":
         return f"{RESULTS}/images/drawn/validation"
+    if role == "pairs":
+        return pairs_source()
     return f"{RESULTS}/images/drawn/{role}" if SAMPLE else folders.expanded(IMAGES[role])
+
+
+def pairs_source():
+    """The CSV of known pairs: the sample's, or the user's."""
+    return f"{RESULTS}/images/drawn/pairs.csv" if SAMPLE else folders.expanded(IMAGES["training_pairs"])
 
 
 def ground_truth_source():
@@ -149,7 +159,7 @@ def ground_truth_input():
 
 
 def picture_source_input(role):
-    """What `list_images` depends on as files: a list file, or a folder that the workflow fills.
+    """What `list_images` depends on as files: a list file, a CSV of pairs, or what the workflow draws.
 
     A user's folder is watched by its digest instead; a source that is missing is named by the job itself.
     """
@@ -165,7 +175,8 @@ def folder_state(role):
 
 def given_roles():
     """The roles whose pictures the user names, or the sample has."""
-    return ["training", "references", "queries"] + (["backgrounds"] if IMAGES["backgrounds"] else [])
+    optional = {"backgrounds": IMAGES["backgrounds"], "pairs": PAIR_FAMILIES}
+    return ["training", "references", "queries", *(role for role, given in optional.items() if given)]
 
 
 def roles():
@@ -182,8 +193,15 @@ def parts_input(described):
     return f"{RESULTS}/parts/{described}.parquet" if described in ("queries", "tiles") else []
 
 
-def scales_of(described):
+def scales_of(unit, described):
+    if family_of(unit) in PAIR_FAMILIES:
+        return config["second_submission"]["scales"]
     return config["tiles"]["scales"] if described == "tiles" else SCALES
+
+
+def vote_of(family):
+    """How many backbones of a family must agree on a pair of query part and reference."""
+    return config["second_submission" if family in PAIR_FAMILIES else "ensembling"]["vote"]
 
 
 def models_json(unit, described):
@@ -198,6 +216,11 @@ def models_json(unit, described):
             for model in UNITS[unit]
         ]
     )
+
+
+def second_submission():
+    """The second list of matches, where known pairs are trained on."""
+    return [f"{RESULTS}/matching_second.csv"] if PAIR_FAMILIES else []
 
 
 def evaluation_results():
@@ -221,7 +244,10 @@ def weights_file(backbone):
     return folders.expanded(weights["path"]) if weights["source"] == "file" else []
 
 
-def synthesised(family, ending):
+def training_set(family, ending):
+    """The files of what a family is trained on: its synthesised copies, or the known pairs."""
+    if family in PAIR_FAMILIES:
+        return [f"{RESULTS}/pairs/{family}.{ending}"]
     return shard_files(
         f"{RESULTS}/synthesis/{family}/{{shard}}-of-{{shards}}.{ending}",
         config["synthesis"]["shards"],
@@ -245,13 +271,13 @@ def family_of(unit):
 
 def trained_faces(families):
     """The faces of the training pictures, where trained classes to leave out of the background depend on them."""
-    trained = [f for f in families if steps_of(f)] if config["matching"]["exclude_trained"] else []
+    trained = [f for f in families if f in TRAINED] if config["matching"]["exclude_trained"] else []
     return next(filter(None, map(needs_faces, trained)), [])
 
 
 def exclude_trained(families):
     """The flag that leaves the classes of trained families out of the background (D²LV sheet, E20)."""
-    if config["matching"]["exclude_trained"] and any(map(steps_of, families)):
+    if config["matching"]["exclude_trained"] and any(f in TRAINED for f in families):
         return f"--class-stride {config['synthesis']['class_stride']}"
     return ""
 

@@ -54,7 +54,9 @@ rule draw_gallery:
 rule draw_training_curves:
     """The cross-entropy of every training beside that of a guess."""
     input:
-        expand(f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv", family=TRAINED, backbone=BACKBONES),
+        expand(
+            f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv", family=TRAINED + PAIR_FAMILIES, backbone=BACKBONES
+        ),
     output:
         report(
             f"{RESULTS}/report/training_curves.png",
@@ -110,8 +112,8 @@ rule draw_pretraining_curves:
 rule draw_synthesis_sheet:
     """Some classes of a family's training set: each picture and its edited copies in a row."""
     input:
-        index=lambda w: synthesised(w.family, "parquet"),
-        tars=lambda w: synthesised(w.family, "tar"),
+        index=lambda w: training_set(w.family, "parquet"),
+        tars=lambda w: training_set(w.family, "tar"),
     output:
         report(
             f"{RESULTS}/report/synthesis/{{family}}.jpg",
@@ -141,7 +143,7 @@ rule draw_synthesis_sheet:
 rule list_provenance:
     """Versions, machine, configuration, seeds, hashes of weights, run times; made when all results are there."""
     input:
-        matches=f"{RESULTS}/matching.csv",
+        matches=[f"{RESULTS}/matching.csv", *second_submission()],
         rejected=f"{RESULTS}/images/rejected.csv",
         evaluation=evaluation_results(),
         figures=report_figures(),

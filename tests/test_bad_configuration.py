@@ -290,6 +290,46 @@ def test_more_than_there_is(overlay, sentence):
     assert sentence in refused(overlay)
 
 
+@pytest.mark.parametrize(
+    "overlay, sentence",
+    [
+        (
+            "second_submission: {families: [pair_CC]}",
+            "pair_CC, which is not in family_table; did you mean pairs_CC?",
+        ),
+        (
+            "second_submission: {families: [u_CC]}",
+            "u_CC, and so does families: a family is trained on pairs or on",
+        ),
+        ("second_submission: {families: [pretrained_CC]}", "is 0: nothing is learned from pairs"),
+        (
+            "{families: [u_CC], tiles: {families: []}, second_submission: {families: [face_CC]}}",
+            "names face_CC, whose faces is not false: pairs are neither chosen, edited nor filtered",
+        ),
+        ("second_submission: {families: [pairs_CC], scales: []}", "second_submission.scales is empty"),
+        (
+            "second_submission: {families: [pairs_CC], vote: 4}",
+            "second_submission.vote asks for 4 agreeing backbones, but backbones names 3",
+        ),
+        (
+            "{second_submission: {families: [pairs_CC]}, family_table: {pairs_CC: {steps_factor: 0.1}}}",
+            "steps is 9 for pairs_CC (family_table.pairs_CC.steps_factor: 0.1), fewer than training.epochs (18)",
+        ),
+        (
+            "{second_submission: {families: [pairs_CC]}, sample: {pairs: 15}}",
+            "training.classes_per_batch is 16, but the pairs to train on have only 30 pictures",
+        ),
+        (
+            "{second_submission: {families: [pairs_CC]}, images: {training: a, references: b, queries: c}}",
+            "images.training_pairs is not set, but second_submission.families wants pairs to train on",
+        ),
+        ("images: {training_pairs: a.csv}", "images.training_pairs go with pictures of your own, not with the sample"),
+    ],
+)
+def test_second_submissions_that_cannot_be(overlay, sentence):
+    assert sentence in refused(overlay)
+
+
 def test_an_embedding_may_be_wider_than_the_feature():
     config = copy.deepcopy(CONFIG)
     config["descriptors"]["kind"] = "embedding"
@@ -302,7 +342,7 @@ def test_an_embedding_may_be_wider_than_the_feature():
     "images, sentence",
     [
         ("{queries: a}", "images.training is not set: name all of training, references and queries, or none"),
-        ("{ground_truth: a.csv}", "images.backgrounds and images.ground_truth go with pictures of your own"),
+        ("{ground_truth: a.csv}", "images.backgrounds, images.ground_truth, images.training_pairs go with"),
         (
             "{training: $NO_SUCH_VARIABLE/a, references: b, queries: c}",
             "images.training is $NO_SUCH_VARIABLE/a, but the environment variable NO_SUCH_VARIABLE is not set",

@@ -66,6 +66,8 @@ NUMBERS = {"training": 300, "references": 50, "queries": 20}
             {},
             "matching.neighbours is 201, but the background has only 200 training pictures",
         ),
+        # As many pairs as a batch has classes; fewer.
+        ({"training": {"classes_per_batch": 16}}, {"pairs": 31}, "classes_per_batch is 16, but the pairs to train on"),
         ({"ensembling": {"rows_per_query": 0.04}}, {}, "for 20 queries is not even one row"),
     ],
 )
@@ -93,7 +95,7 @@ def test_more_than_there_is(changes, numbers, sentence):
     ],
 )
 def test_as_much_as_there_is(changes):
-    counts.check(demand(**changes), NUMBERS)
+    counts.check(demand(**changes), NUMBERS | {"pairs": 122})
 
 
 @pytest.fixture
@@ -103,9 +105,9 @@ def check(tmp_path):
         ids = [f"{role[0]}{i}" for i in range(number)]
         pd.DataFrame({"image_id": ids, "path": ids}).to_parquet(tmp_path / f"{role}.parquet")
 
-    def run(truth: str | None = None, **changes) -> subprocess.CompletedProcess:
-        command = [sys.executable, REPOSITORY / "workflow_scripts" / "check_inputs.py", "--roles", *NUMBERS]
-        command += ["--listings", *(f"{role}.parquet" for role in NUMBERS), "--counts", "counts.csv"]
+    def run(truth: str | None = None, roles: tuple[str, ...] = (*NUMBERS,), **changes) -> subprocess.CompletedProcess:
+        command = [sys.executable, REPOSITORY / "workflow_scripts" / "check_inputs.py", "--roles", *roles]
+        command += ["--listings", *(f"{role}.parquet" for role in roles), "--counts", "counts.csv"]
         command += ["--demand", json.dumps(demand(**changes))]
         if truth is not None:
             (tmp_path / "truth.csv").write_text(truth)
@@ -124,6 +126,16 @@ def test_the_script_writes_the_numbers_and_the_truth_in_one_form(check, tmp_path
 def test_the_script_without_a_ground_truth(check, tmp_path):
     assert check().returncode == 0
     assert (tmp_path / "counts.csv").exists() and not (tmp_path / "out.csv").exists()
+
+
+def test_the_script_refuses_a_query_in_a_pair_and_lets_a_reference_pass(check, tmp_path):
+    for name in ("q7", "r7", "p7"):
+        (tmp_path / name).write_bytes(name.encode())
+    for known, code in (("r7", 0), ("q7", 2), ("p7", 0)):
+        pd.DataFrame({"image_id": ["x"] * 32, "path": known}).to_parquet(tmp_path / "pairs.parquet")
+        done = check(roles=(*NUMBERS, "pairs"))
+        assert done.returncode == code, done.stderr
+    assert (tmp_path / "counts.csv").read_text().endswith("pairs,32\n")
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,20 @@ def uses_sample(config: Config) -> bool:
 
 
 def training_of(config: Config, family: str) -> dict[str, Any]:
-    """The section `training` as it holds for a family: its steps times the table's `steps_factor`."""
+    """The section `training` as it holds for a family: its steps times the table's `steps_factor`, and `augment`."""
     factor = config["family_table"][family].get("steps_factor", 1)
-    return config["training"] | {"steps": round(config["training"]["steps"] * factor)}
+    augment = family not in pair_families(config) or config["second_submission"]["augment"]
+    return config["training"] | {"steps": round(config["training"]["steps"] * factor), "augment": augment}
+
+
+def pair_families(config: Config) -> list[str]:
+    """The families that are trained on known pairs instead of a synthesis."""
+    return config["second_submission"]["families"]
+
+
+def trained_families(config: Config) -> list[str]:
+    """The families whose models are trained, on a synthesis or on pairs."""
+    return [f for f in [*config["families"], *pair_families(config)] if training_of(config, f)["steps"]]
 
 
 def units_of(config: Config, family: str) -> dict[str, list[str]]:
@@ -58,6 +69,7 @@ def check(config: Config) -> None:
     job `check_inputs`.
     """
     _check_names(config)
+    _check_pair_families(config)
     _check_votes(config)
     _check_parts(config)
     _check_backbones(config)
@@ -72,14 +84,21 @@ def check(config: Config) -> None:
             f"images.shards.validation asks for {shards} jobs, but evaluation.validation_copies is only {copies}"
         )
     if uses_sample(config):
-        counts.check(demand(config), {role: config["sample"][role] for role in ROLES})
+        counts.check(demand(config), sample_pictures(config))
+
+
+def sample_pictures(config: Config) -> dict[str, int]:
+    """How many pictures of each role the sample has; a pair is a copy and its reference, which several may share."""
+    sample = config["sample"]
+    in_pairs = sample["pairs"] + min(sample["pairs"], sample["references"])
+    return {role: sample[role] for role in ROLES} | ({"pairs": in_pairs} if pair_families(config) else {})
 
 
 def demand(config: Config) -> dict[str, Any]:
     """What the configuration asks of the numbers of pictures, for `counts.check`.
 
     Where nothing is trained the numbers that training needs are ones that every set of pictures meets; likewise
-    where faces, not known yet, may make more classes.
+    where faces, not known yet, may make more classes. Pairs count only where the pictures have the role `pairs`.
     """
     trained = [family for family in config["families"] if training_of(config, family)["steps"]]
     counted = [family for family in trained if not config["family_table"][family]["faces"]]
@@ -93,6 +112,7 @@ def demand(config: Config) -> dict[str, Any]:
         "exclude_trained": config["matching"]["exclude_trained"] and bool(trained),
         "class_stride": config["synthesis"]["class_stride"],
         "classes_per_batch": config["training"]["classes_per_batch"] if counted else 1,
+        "pairs_per_batch": config["training"]["classes_per_batch"],
         "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
         "rows_per_query": config["ensembling"]["rows_per_query"],
         "pretraining_batch": config["pretraining"]["barlow_twins"]["batch"] if "barlow_twins" in sources else 1,
@@ -109,7 +129,7 @@ def feature_dimensions(config: Config) -> int:
 
 def waves(config: Config) -> bool:
     """Whether any training adds a WaveBlock to the backbones."""
-    return config["training"]["waveblock"] and any(training_of(config, f)["steps"] for f in config["families"])
+    return config["training"]["waveblock"] and bool(trained_families(config))
 
 
 def _check_names(config: Config) -> None:
@@ -126,6 +146,12 @@ def _check_names(config: Config) -> None:
             )
         if training_of(config, name)["steps"]:
             raise InputError(f"evaluation.untrained_families names {name}, whose steps_factor is not 0: it is trained")
+    for name in pair_families(config):
+        if name not in config["family_table"]:
+            raise InputError(
+                f"second_submission.families names {name}, which is not in family_table; "
+                f"{hint(name, config['family_table'])}"
+            )
     for name in config["tiles"]["families"]:
         if name not in config["families"]:
             raise InputError(
@@ -139,11 +165,31 @@ def _check_names(config: Config) -> None:
         raise InputError("tiles.scales is empty: name a scale, or leave tiles out by an empty tiles.families")
 
 
+def _check_pair_families(config: Config) -> None:
+    """Families of pairs are trained, on pairs alone, and described at some scale."""
+    for name in pair_families(config):
+        where, row = f"second_submission.families names {name}", config["family_table"][name]
+        if name in config["families"]:
+            raise InputError(f"{where}, and so does families: a family is trained on pairs or on a synthesis")
+        if not training_of(config, name)["steps"]:
+            raise InputError(f"{where}, but training.steps times its steps_factor is 0: nothing is learned from pairs")
+        for key, neutral in (("faces", "false"), ("chain", "{}"), ("minimum_side", "0")):
+            if row[key]:
+                raise InputError(
+                    f"{where}, whose {key} is not {neutral}: pairs are neither chosen, edited nor filtered"
+                )
+    if pair_families(config) and not config["second_submission"]["scales"]:
+        raise InputError("second_submission.scales is empty: name a scale, or leave it out by an empty families")
+
+
 def _check_votes(config: Config) -> None:
-    for key in ("vote", "tile_vote"):
-        wanted, there = config["ensembling"][key], len(config["backbones"])
+    votes = {f"ensembling.{key}": config["ensembling"][key] for key in ("vote", "tile_vote")}
+    if pair_families(config):
+        votes["second_submission.vote"] = config["second_submission"]["vote"]
+    for key, wanted in votes.items():
+        there = len(config["backbones"])
         if wanted > there:
-            raise InputError(f"ensembling.{key} asks for {wanted} agreeing backbones, but backbones names {there}")
+            raise InputError(f"{key} asks for {wanted} agreeing backbones, but backbones names {there}")
 
 
 def _check_parts(config: Config) -> None:
@@ -190,7 +236,7 @@ def _check_backbones(config: Config) -> None:
 
 
 def _check_training(config: Config) -> None:
-    for family in config["families"]:
+    for family in [*config["families"], *pair_families(config)]:
         settings = training_of(config, family)
         steps, epochs = settings["steps"], settings["epochs"]
         factor = config["family_table"][family].get("steps_factor", 1)
@@ -250,8 +296,7 @@ def _check_dimensions(config: Config) -> None:
             f"{config['whitening']['samples']}"
         )
     width = config["training"]["embedding"]
-    trained = any(training_of(config, family)["steps"] for family in config["families"])
-    if trained and config["descriptors"]["kind"] == "embedding" and dimensions > width:
+    if trained_families(config) and config["descriptors"]["kind"] == "embedding" and dimensions > width:
         raise InputError(f"whitening.dimensions is {dimensions}, but training.embedding is only {width}")
     for backbone in config["backbones"]:
         network = config["backbone_table"][backbone]["network"]
@@ -264,9 +309,13 @@ def _check_pictures(config: Config) -> None:
     missing = [role for role in ROLES if not images[role]]
     if missing and not uses_sample(config):
         raise InputError(f"images.{missing[0]} is not set: name all of training, references and queries, or none")
-    if uses_sample(config) and (images["backgrounds"] or images["ground_truth"]):
-        raise InputError("images.backgrounds and images.ground_truth go with pictures of your own, not with the sample")
-    for key in (*ROLES, "backgrounds", "ground_truth"):
+    own = ("backgrounds", "ground_truth", "training_pairs")
+    if uses_sample(config) and any(images[key] for key in own):
+        named = ", ".join(f"images.{key}" for key in own)
+        raise InputError(f"{named} go with pictures of your own, not with the sample")
+    if pair_families(config) and not uses_sample(config) and not images["training_pairs"]:
+        raise InputError("images.training_pairs is not set, but second_submission.families wants pairs to train on")
+    for key in (*ROLES, *own):
         if images[key]:
             _expanded(images[key], f"images.{key}")
 

@@ -31,6 +31,11 @@ def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
             f"pretraining.barlow_twins.batch is {demand['pretraining_batch']}, "
             f"but there are only {training} training pictures"
         )
+    if "pairs" in pictures and demand["pairs_per_batch"] > pictures["pairs"] // 2:
+        raise InputError(
+            f"training.classes_per_batch is {demand['pairs_per_batch']}, but the pairs to train on have only "
+            f"{pictures['pairs']} pictures"
+        )
     classes = -(-training // demand["class_stride"])
     for key, wanted in (
         ("training.classes_per_batch", demand["classes_per_batch"]),
