@@ -314,7 +314,10 @@ def _check_pictures(config: Config) -> None:
         named = ", ".join(f"images.{key}" for key in own)
         raise InputError(f"{named} go with pictures of your own, not with the sample")
     if pair_families(config) and not uses_sample(config) and not images["training_pairs"]:
-        raise InputError("images.training_pairs is not set, but second_submission.families wants pairs to train on")
+        raise InputError(
+            "images.training_pairs is not set, but second_submission.families wants pairs to train on: name a CSV of "
+            "them, or set families: []"
+        )
     for key in (*ROLES, *own):
         if images[key]:
             _expanded(images[key], f"images.{key}")
