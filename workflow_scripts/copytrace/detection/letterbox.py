@@ -43,6 +43,5 @@ def boxes_in_picture(boxes: np.ndarray, width: int, height: int, side: int) -> n
     Returns:
         float64 [n, 4], (x0, y0, x1, y1) in pixels of the picture; empty where a box lies beside it.
     """
-    shown_width, shown_height = fitted(width, height, side)
-    factor = np.array([width / shown_width, height / shown_height] * 2)
-    return np.clip(np.asarray(boxes, np.float64) * factor, 0, [width, height, width, height])
+    own, shown = np.array([width, height] * 2), np.array(fitted(width, height, side) * 2)
+    return np.clip(np.asarray(boxes, np.float64) * own / shown, 0, own)

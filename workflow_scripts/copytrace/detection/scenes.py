@@ -171,12 +171,12 @@ class SceneRenderer:
         It may hang over each side of the canvas (`size`: width, height).
         """
         least, area = self.settings.visible, int(layer.mask.sum())
+        ranges = []
+        for side, drawn in zip(size, layer.picture.size):
+            over = self.settings.overhang * drawn
+            ranges.append(sorted((-over, side - drawn + over)))  # turned, it can be larger than the canvas
         for _ in range(TRIES):
-            x, y = (
-                round(rng.uniform(-over, side - drawn + over))
-                for side, drawn in zip(size, layer.picture.size)
-                for over in [self.settings.overhang * drawn]
-            )
+            x, y = (round(rng.uniform(*between)) for between in ranges)
             mask = on_canvas(layer.mask, (x, y), size)
             left = [(seen & ~mask).sum() for seen in visible]
             if 0 < least * area <= mask.sum() and all(n >= least * whole for n, whole in zip(left, areas)):
