@@ -40,7 +40,7 @@ TRAINED = [f for f in FAMILIES if steps_of(f)]
 PRETRAINED = [b for b in BACKBONES if config["backbone_table"][b]["weights"]["source"] == "barlow_twins"]
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
 GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
-DETECTS = "detected_overlay" in config["parts"]["kinds"]
+DETECTS = configuration.detects(config)
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
@@ -315,10 +315,11 @@ def shards_measured():
 
 
 def all_weights():
-    """The weights of every model of the run and of the backbones they started from."""
+    """The weights of every model of the run, of its detector and of the backbones they started from."""
     models = [weights_of(model) for models in UNITS.values() for model in models]
     detector = [f"{RESULTS}/detection/detector.safetensors"] if DETECTS else []
-    return sorted({*models, *detector, *(f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in BACKBONES)})
+    backbones = [f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in configuration.used_backbones(config)]
+    return sorted({*models, *detector, *backbones})
 
 
 def configuration_as_yaml():
