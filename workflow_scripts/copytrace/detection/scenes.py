@@ -174,7 +174,8 @@ class SceneRenderer:
         ranges = []
         for side, drawn in zip(size, layer.picture.size):
             over = self.settings.overhang * drawn
-            ranges.append(sorted((-over, side - drawn + over)))  # turned, it can be larger than the canvas
+            ends = -over, side - drawn + over
+            ranges.append((min(ends), max(ends)))  # turned, it can be larger than the canvas
         for _ in range(TRIES):
             x, y = (round(rng.uniform(*between)) for between in ranges)
             mask = on_canvas(layer.mask, (x, y), size)
