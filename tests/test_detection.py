@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from copytrace import counts, parts, runtime
+from copytrace import counts, fitting, parts, runtime
 from copytrace.detection import letterbox, measures, tables
 from copytrace.detection.network import STRIDES, DetectingSettings, Detections, create_detector, detect, load_detector
 from copytrace.detection.scenes import (
@@ -333,6 +333,28 @@ def test_it_learns_to_fit_a_few_scenes(flat_pictures):
         module.training_step(batch, 0).backward()
         optimiser.step()
     assert found() >= 3
+
+
+def test_a_resumed_training_equals_an_undisturbed_one(flat_pictures, tmp_path, caplog):
+    """The second run finds the checkpoint of step 2 and does the last two steps again."""
+    scenes, _ = training_and_held_out(flat_pictures, 64, scene_settings(), 0.25, 0)
+    section = {key: SECTION[key] for key in DetectorTrainingSettings.__annotations__} | {"steps": 4, "batch": 2}
+
+    def train():
+        module = DetectorTraining(small_detector(), DetectorTrainingSettings(**section))
+        fitting.fit(
+            module, SceneBatches(scenes, 2), steps=4, checkpoints=tmp_path, precision="fp32", threads=1,
+            execution=runtime.Execution(workers=0, checkpoint_every=2, keep_checkpoints=1),
+        )  # fmt: skip
+        return module
+
+    whole = train()
+    with caplog.at_level("INFO"):
+        resumed = train()
+    assert "going on from step 2 of 4" in caplog.text
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert [row["loss"] for row in whole.curve] == [row["loss"] for row in resumed.curve]
 
 
 # Tables, parts, measures
