@@ -41,6 +41,7 @@ TRAINED = [f for f in FAMILIES if steps_of(f)]
 PRETRAINED = [b for b in BACKBONES if config["backbone_table"][b]["weights"]["source"] == "barlow_twins"]
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
 GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
+DETECTS = configuration.detects(config)
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
@@ -226,6 +227,7 @@ def second_submission():
 def evaluation_results():
     """What `rule all` asks for beside the matches."""
     results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
+    results += [f"{RESULTS}/evaluation/detection.json"] if DETECTS else []
     return results + ([f"{RESULTS}/evaluation/training_gain.json"] if initialisations() else [])
 
 
@@ -273,6 +275,11 @@ def trained_faces(families):
     """The faces of the training pictures, where trained classes to leave out of the background depend on them."""
     trained = [f for f in families if f in TRAINED] if config["matching"]["exclude_trained"] else []
     return next(filter(None, map(needs_faces, trained)), [])
+
+
+def detecting():
+    """What of the section `detection` changes which boxes are found."""
+    return chosen(config["detection"], "confidence", "nms_iou", "limit", "batch", "precision")
 
 
 def exclude_trained(families):
@@ -334,9 +341,11 @@ def shards_measured():
 
 
 def all_weights():
-    """The weights of every model of the run and of the backbones they started from."""
+    """The weights of every model of the run, of its detector and of the backbones they started from."""
     models = [weights_of(model) for models in UNITS.values() for model in models]
-    return sorted({*models, *(f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in BACKBONES)})
+    detector = [f"{RESULTS}/detection/detector.safetensors"] if DETECTS else []
+    backbones = [f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in configuration.used_backbones(config)]
+    return sorted({*models, *detector, *backbones})
 
 
 def computed():
@@ -388,5 +397,6 @@ def report_figures():
     figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES]
     figures += [f"{RESULTS}/report/training_curves.png"] if TRAINED else []
     figures += [f"{RESULTS}/report/pretraining_curves.png"] if PRETRAINED else []
+    figures += [f"{RESULTS}/report/detector_curve.png", f"{RESULTS}/report/detection.jpg"] if DETECTS else []
     figures += [f"{RESULTS}/report/synthesis/{family}.jpg" for family in TRAINED]
     return figures

@@ -24,9 +24,11 @@ rule prepare_backbone:
         network=lambda w: config["backbone_table"][w.backbone]["network"],
         weights=lambda w: section("backbone_table", w.backbone, "weights"),
         file=lambda w, input: flag("--file", shlex.quote(str(input.file)) if input.file else ""),
-        # What the network must be fit for; nothing of it is in the output, so a change makes no backbone anew.
+        # What a model's network must be fit for; nothing of it is in the output, so a change makes no backbone anew.
         fit=lambda w, input: (
             f"--dimensions {configuration.feature_dimensions(config)} {'--waveblock' if configuration.waves(config) else ''}"
+            if w.backbone in BACKBONES
+            else ""
         ),
         seed=config["seed"],
     shell:

@@ -109,6 +109,34 @@ rule draw_pretraining_curves:
         " --threads {threads} --output {output} > {log} 2>&1"
 
 
+rule draw_detector_curve:
+    """The loss of the overlay detector."""
+    input:
+        f"{RESULTS}/detection/detector.curve.csv",
+    output:
+        report(
+            f"{RESULTS}/report/detector_curve.png",
+            category="Training",
+            labels={"figure": "4 loss of the overlay detector"},
+            caption="../report/detector_curve.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/draw_detector_curve.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_detector_curve.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(30),
+    params:
+        code=code_of("draw_loss_curves.py", "evaluation"),
+    shell:
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "loss of the detector"'
+        " --threads {threads} --output {output} > {log} 2>&1"
+
+
 rule draw_synthesis_sheet:
     """Some classes of a family's training set: each picture and its edited copies in a row."""
     input:

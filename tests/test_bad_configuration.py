@@ -140,7 +140,7 @@ def test_wrong_types(overlay, sentence):
         (
             "{parts: {kinds: [whole, rotaton]}}",
             "entry 2 of parts.kinds is 'rotaton', but must be one of whole, rotation, mirror, centre, third, half, "
-            "selective_search; did you mean rotation?",
+            "selective_search, detected_overlay; did you mean rotation?",
         ),
         (
             "{pretraining: {barlow_twins: {views: [{resize: {probability: 1}}, {resize: {}}]}}}",
@@ -233,6 +233,45 @@ def test_backbones_that_cannot_be_made(slot, sentence):
 )
 def test_trainings_that_cannot_be(overlay, sentence):
     assert sentence in refused(overlay)
+
+
+@pytest.mark.parametrize(
+    "detection, sentence",
+    [
+        ("{backbone: resnet13}", "detection.backbone is resnet13, which is not in backbone_table; did you mean"),
+        (
+            "{backbone: mobilenetv3}",
+            "whose network timm:mobilenetv3_large_100 is timm's: choose one",
+        ),
+        ("{side: 200}", "detection.side is 200, but must be a multiple of 64"),
+        ("{channels: 48}", "detection.channels is 48, but must be a multiple of 32"),
+        ("{confidence: 1.5}", "detection.confidence is 1.5, but must be at most 1"),
+        ("{scenes: {crop: [0.9, 0.3]}}", "detection.scenes.crop is [0.9, 0.3], but should be [lowest, highest]"),
+        (
+            "{scenes: {emoji: {count: [3, 2]}}}",
+            "scenes.emoji.count is [3, 2], but should be [lowest, highest]",
+        ),
+        (
+            "{scenes: {edits: {rotation: {probability: 1, degrees: [0, 5]}}}}",
+            "step rotation of detection.scenes.edits: rotation moves what is in the picture or adds to it",
+        ),
+        (
+            "{scenes: {edits: {blur: {probability: 1}}}}",
+            "of detection.scenes.edits: there is no operation blur",
+        ),
+    ],
+)
+def test_detectors_that_cannot_be(detection, sentence):
+    kinds = "kinds: [whole, detected_overlay]"
+    assert sentence in refused(f"{{parts: {{{kinds}}}, detection: {detection}}}")
+
+
+def test_a_detector_stands_on_weights_that_are_there():
+    """The row need not be one of `backbones`."""
+    slot = "{network: resnet50, weights: {source: file, path: /x/y, mapping: torchvision}}"
+    overlay = f"backbone_table: {{big: {slot}}}, detection: {{backbone: big}}"
+    wanted = "backbone_table.big.weights.path names /x/y, which is not there"
+    assert refused(f"{{{overlay}, parts: {{kinds: [whole, detected_overlay]}}}}").startswith(wanted)
 
 
 @pytest.mark.parametrize(

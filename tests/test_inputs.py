@@ -69,6 +69,11 @@ NUMBERS = {"training": 300, "references": 50, "queries": 20}
         # As many pairs as a batch has classes; fewer.
         ({"training": {"classes_per_batch": 16}}, {"pairs": 31}, "classes_per_batch is 16, but the pairs to train on"),
         ({"ensembling": {"rows_per_query": 0.04}}, {}, "for 20 queries is not even one row"),
+        (
+            {"parts": {"kinds": ["whole", "detected_overlay"]}},
+            {"backgrounds": 10},
+            "detection.held_out is 0.1: of 10 pictures 1 would be held out and 9 left to train with, but scenes need 2",
+        ),
     ],
 )
 def test_more_than_there_is(changes, numbers, sentence):
@@ -92,6 +97,7 @@ def test_more_than_there_is(changes, numbers, sentence):
         {"training": {"steps": 0, "classes_per_batch": 61}, "matching": {"neighbours": 300}},
         {"families": ["face_CC"], "training": {"classes_per_batch": 61}},
         {"backbones": ["mobilenetv3"], "pretraining": {"barlow_twins": {"batch": 301}}},
+        {"parts": {"kinds": ["whole", "detected_overlay"]}},
     ],
 )
 def test_as_much_as_there_is(changes):

@@ -97,6 +97,21 @@ def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
     assert {f"{name}.log" for line in lines for name in line.split(", ")} <= logs
 
 
+def test_queries_have_parts_that_the_detector_found(finished):
+    """Rank by rank as in the detector's table, inside the query."""
+    results = finished / "results"
+    parts = pd.read_parquet(results / "parts" / "queries.parquet")
+    overlays = parts[parts["kind"] == "detected_overlay"]
+    found = pd.concat(map(pd.read_parquet, sorted((results / "detection" / "queries").glob("*.parquet"))))
+    found = found[found["class"] == "overlay"]
+    assert len(overlays) > 0
+    assert overlays[["image_id", "rank"]].to_numpy().tolist() == found[["image_id", "rank"]].to_numpy().tolist()
+    whole = parts[parts["kind"] == "whole"].set_index("image_id").loc[overlays["image_id"]]
+    assert (overlays["x1"].to_numpy() <= whole["x1"].to_numpy()).all()
+    measured = json.loads((results / "evaluation" / "detection.json").read_text())
+    assert measured["scenes"] == 4 and set(measured["classes"]) == {"overlay", "emoji"}
+
+
 def test_no_checkpoint_is_left_behind(finished):
     assert not list((finished / "results" / "checkpoints").rglob("*.ckpt"))
 
@@ -370,6 +385,8 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         "results/evaluation/matching_table.csv",
         "results/report/training_curves.png",
         "results/report/pretraining_curves.png",
+        "results/report/detector_curve.png",
+        "results/report/detection.jpg",
         "results/report/synthesis/baseline_CC.jpg",
         "results/report/synthesis/face_BW.jpg",
         "results/report/provenance.html",
@@ -384,7 +401,7 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
 def test_provenance_shows_the_configuration_of_the_run(finished):
     page = (finished / "results" / "report" / "provenance.html").read_text()
     assert "families: [baseline_CC, face_BW]" in page  # of the overlay, not of config.yaml
-    assert page.count(".safetensors") == 9 + 3
+    assert page.count(".safetensors") == 9 + 3 + 1  # models, backbones, detector
     assert '<td>train_model</td><td class="number">9</td>' in page
 
 

@@ -73,6 +73,7 @@ def check(config: Config) -> None:
     _check_votes(config)
     _check_parts(config)
     _check_backbones(config)
+    _check_detection(config)
     _check_training(config)
     _check_chains(config)
     _check_dimensions(config)
@@ -94,6 +95,16 @@ def sample_pictures(config: Config) -> dict[str, int]:
     return {role: sample[role] for role in ROLES} | ({"pairs": in_pairs} if pair_families(config) else {})
 
 
+def detects(config: Config) -> bool:
+    """Whether an overlay detector is made: a kind of parts asks for it."""
+    return "detected_overlay" in config["parts"]["kinds"]
+
+
+def used_backbones(config: Config) -> list[str]:
+    """The rows of backbone_table that are used: those of the models, and the detector's."""
+    return list(dict.fromkeys([*config["backbones"], *([config["detection"]["backbone"]] if detects(config) else [])]))
+
+
 def demand(config: Config) -> dict[str, Any]:
     """What the configuration asks of the numbers of pictures, for `counts.check`.
 
@@ -102,7 +113,7 @@ def demand(config: Config) -> dict[str, Any]:
     """
     trained = [family for family in config["families"] if training_of(config, family)["steps"]]
     counted = [family for family in trained if not config["family_table"][family]["faces"]]
-    sources = [config["backbone_table"][backbone]["weights"]["source"] for backbone in config["backbones"]]
+    sources = [config["backbone_table"][backbone]["weights"]["source"] for backbone in used_backbones(config)]
     return {
         "shards": config["images"]["shards"],
         "dimensions": config["whitening"]["dimensions"],
@@ -116,6 +127,7 @@ def demand(config: Config) -> dict[str, Any]:
         "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
         "rows_per_query": config["ensembling"]["rows_per_query"],
         "pretraining_batch": config["pretraining"]["barlow_twins"]["batch"] if "barlow_twins" in sources else 1,
+        "held_out": config["detection"]["held_out"] if detects(config) else None,
     }
 
 
@@ -138,6 +150,10 @@ def _check_names(config: Config) -> None:
         for name in config[key]:
             if name not in config[table]:
                 raise InputError(f"{key} names {name}, which is not in {table}; {hint(name, config[table])}")
+    backbone = config["detection"]["backbone"]
+    if backbone not in config["backbone_table"]:
+        known = hint(backbone, config["backbone_table"])
+        raise InputError(f"detection.backbone is {backbone}, which is not in backbone_table; {known}")
     for name in config["evaluation"]["untrained_families"]:
         if name not in config["family_table"]:
             raise InputError(
@@ -213,7 +229,7 @@ def _check_parts(config: Config) -> None:
 
 
 def _check_backbones(config: Config) -> None:
-    for name in config["backbones"]:
+    for name in used_backbones(config):
         slot, where = config["backbone_table"][name], f"backbone_table.{name}"
         try:
             names.check_name(slot["network"])
@@ -233,6 +249,33 @@ def _check_backbones(config: Config) -> None:
         path = _expanded(slot["weights"]["path"], f"{where}.weights.path")
         if not folders.is_file(path):
             raise InputError(f"{where}.weights.path names {path}, which is not there or not a file")
+
+
+def _check_detection(config: Config) -> None:
+    """The overlay detector: its backbone, its sizes, and scenes that can be drawn."""
+    detection, scenes = config["detection"], config["detection"]["scenes"]
+    network = config["backbone_table"][detection["backbone"]]["network"]
+    if detects(config) and network.startswith(names.TIMM_PREFIX):
+        raise InputError(
+            f"detection.backbone is {detection['backbone']}, whose network {network} is timm's: choose one with a "
+            f"network of {', '.join(names.FEATURE_WIDTHS)}"
+        )
+    for key, factor in (("side", 64), ("channels", 32)):
+        if detection[key] % factor:
+            raise InputError(f"detection.{key} is {detection[key]}, but must be a multiple of {factor}")
+    pairs = {key: scenes[key] for key in ("aspect", "crop", "quality")}
+    pairs |= {f"{kind}.{key}": value for kind in ("pictures", "emoji") for key, value in scenes[kind].items()}
+    for key, value in pairs.items():
+        if isinstance(value, list) and value[0] > value[1]:
+            raise InputError(f"detection.scenes.{key} is {value}, but should be [lowest, highest]")
+    for name, settings in scenes["edits"].items():
+        where = f"step {name} of detection.scenes.edits"
+        step = plan.plan_step(name, settings, where)
+        if step.operation not in plan.STILL:
+            raise InputError(
+                f"{where}: {step.operation} moves what is in the picture or adds to it, so boxes would no longer fit; "
+                f"possible are {', '.join(plan.STILL)}"
+            )
 
 
 def _check_training(config: Config) -> None:
