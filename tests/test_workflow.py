@@ -298,7 +298,7 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
         "results/evaluation/matching_table.csv",
         "results/report/training_curves.png",
-        "results/report/pretraining_curves.png",
+        *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),
         "results/report/synthesis/baseline_CC.jpg",
         "results/report/synthesis/face_BW.jpg",
         "results/report/provenance.html",

@@ -26,11 +26,10 @@ def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
             f"whitening.dimensions is {demand['dimensions']} and needs more training pictures than that, "
             f"but {found} {sampled}"
         )
-    if demand["pretraining_batch"] > training:
-        raise InputError(
-            f"pretraining.barlow_twins.batch is {demand['pretraining_batch']}, "
-            f"but there are only {training} training pictures"
-        )
+    role = "pretraining" if "pretraining" in pictures else "training"
+    for key, batch in demand["pretraining_batches"].items():
+        if batch > pictures[role]:
+            raise InputError(f"{key} is {batch}, but there are only {pictures[role]} {role} pictures")
     classes = -(-training // demand["class_stride"])
     for key, wanted in (
         ("training.classes_per_batch", demand["classes_per_batch"]),
