@@ -232,6 +232,26 @@ def test_own_pictures_without_training(own_pictures, tmp_path):
     assert not {"prepare_backbone", "fit_whitening"} & set(jobs)
 
 
+def test_backbones_learn_from_pictures_of_their_own(own_pictures, tmp_path):
+    """A role like the others, with shards and rejected pictures; nothing of it is read where no backbone learns."""
+    pictures = tmp_path / "pictures"
+    shutil.copytree(own_pictures / "my references", pictures)  # six and a broken one
+    learning = {"backbone_table": {"tiny_ibn_a": {"weights": {"batch": 3}}}, "images": {"pretraining": str(pictures)}}
+    changed = overlay(tmp_path, results=str(tmp_path / "results"), **learning)
+    run = snakemake(own_pictures, "--cores", "2", str(tmp_path / "results/pretraining/tiny_ibn_a.safetensors"),
+                    overlays=changed)  # fmt: skip
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert len(pd.read_csv(tmp_path / "results" / "pretraining" / "tiny_ibn_a.curve.csv")) == 3  # steps of its own
+    assert len(pd.read_parquet(tmp_path / "results" / "images" / "pretraining.parquet")) == 6
+    assert not (tmp_path / "results" / "images" / "training.parquet").exists()
+
+    drawn = {name: {"weights": {"source": "none"}} for name in ("tiny", "tiny_ibn_a")}
+    elsewhere = overlay(tmp_path, results=str(tmp_path / "other"), images=learning["images"], backbone_table=drawn)
+    assert "images/listings/pretraining" not in snakemake(own_pictures, "-n", overlays=elsewhere).stdout
+    changed = overlay(tmp_path, results=str(tmp_path / "other"), **learning)
+    assert "images/listings/pretraining" in snakemake(own_pictures, "-n", overlays=changed).stdout
+
+
 def test_a_new_picture_is_noticed(own_pictures, tmp_path):
     settings = tmp_path / "own.yaml"
     settings.write_text(OWN.format(results=tmp_path / "results"))
