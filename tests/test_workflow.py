@@ -274,6 +274,11 @@ def test_a_new_picture_is_noticed(own_pictures, tmp_path):
         {"families": ["baseline_CC"], "evaluation": {"untrained_families": []}},
         {"families": ["pretrained_CC", "baseline_CC"], "tiles": {"families": []}},
         {"matching": {"exclude_trained": False, "background": "sample"}},
+        {
+            "backbone_table": {
+                "tiny": {"weights": {"source": "url", "url": "https://a.org/b.pth", "mapping": "torchvision"}}
+            }
+        },
     ],
 )
 def test_other_settings_plan_a_run(tmp_path, settings):

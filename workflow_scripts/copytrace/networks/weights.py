@@ -105,7 +105,7 @@ def load_backbone_weights(backbone: Backbone, source: Mapping[str, Any]) -> dict
             path = _fetch(url, sha256, Path(source["downloads"]))
             header = _load_from_file(backbone, path, source.get("mapping"), sha256)
             if not sha256:
-                log.warning("%s was not checked, for lack of the key sha256: it is %s", url, header["sha256"])
+                log.warning("warning: no sha256 is given for %s; the fetched file's is %s", url, header["sha256"])
             return header | {"source": "url", "file": url}
         case other:
             raise InputError(f"weights of {backbone.name} have source {other!r}: choose none, timm, file or url")
