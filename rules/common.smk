@@ -38,11 +38,12 @@ BACKBONES = config["backbones"]
 SCALES = config["scales"]
 TILE_FAMILIES = config["tiles"]["families"]
 TRAINED = [f for f in FAMILIES if steps_of(f)]
-PRETRAINED = [b for b in BACKBONES if config["backbone_table"][b]["weights"]["source"] == "barlow_twins"]
+PRETRAINED = configuration.pretrained(config)
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
 GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
 DETECTS = configuration.detects(config)
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
+PRETRAINING = "pretraining" if IMAGES["pretraining"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
 UNITS = {
@@ -176,7 +177,11 @@ def folder_state(role):
 
 def given_roles():
     """The roles whose pictures the user names, or the sample has."""
-    optional = {"backgrounds": IMAGES["backgrounds"], "pairs": PAIR_FAMILIES}
+    optional = {
+        "backgrounds": IMAGES["backgrounds"],
+        "pretraining": IMAGES["pretraining"] and PRETRAINED,
+        "pairs": PAIR_FAMILIES,
+    }
     return ["training", "references", "queries", *(role for role, given in optional.items() if given)]
 
 
@@ -238,6 +243,10 @@ def one_of(names):
 
 def backbones_from(*sources):
     return [b for b, slot in config["backbone_table"].items() if slot["weights"]["source"] in sources]
+
+
+def pretrained_by(method):
+    return [b for b in PRETRAINED if config["backbone_table"][b]["weights"]["source"] == method]
 
 
 def weights_file(backbone):
@@ -396,7 +405,8 @@ def report_figures():
     """The figures that the report shows beside the evaluation's."""
     figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES]
     figures += [f"{RESULTS}/report/training_curves.png"] if TRAINED else []
-    figures += [f"{RESULTS}/report/pretraining_curves.png"] if PRETRAINED else []
+    methods = [method for method in configuration.PRETRAINING_METHODS if pretrained_by(method)]
+    figures += [f"{RESULTS}/report/pretraining/{method}.png" for method in methods]
     figures += [f"{RESULTS}/report/detector_curve.png", f"{RESULTS}/report/detection.jpg"] if DETECTS else []
     figures += [f"{RESULTS}/report/synthesis/{family}.jpg" for family in TRAINED]
     return figures

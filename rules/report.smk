@@ -82,20 +82,22 @@ rule draw_training_curves:
 
 
 rule draw_pretraining_curves:
-    """The loss of every pretraining."""
+    """The loss of every pretraining by one method."""
     input:
-        expand(f"{RESULTS}/pretraining/{{backbone}}.curve.csv", backbone=PRETRAINED),
+        lambda w: expand(f"{RESULTS}/pretraining/{{backbone}}.curve.csv", backbone=pretrained_by(w.method)),
     output:
         report(
-            f"{RESULTS}/report/pretraining_curves.png",
+            f"{RESULTS}/report/pretraining/{{method}}.png",
             category="Training",
-            labels={"figure": "3 loss of the pretrainings"},
+            labels={"figure": "3 loss of the pretrainings, {method}"},
             caption="../report/pretraining_curves.rst",
         ),
     log:
-        f"{RESULTS}/logs/draw_pretraining_curves.log",
+        f"{RESULTS}/logs/draw_pretraining_curves/{{method}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/draw_pretraining_curves.tsv"
+        f"{RESULTS}/benchmarks/draw_pretraining_curves/{{method}}.tsv"
+    wildcard_constraints:
+        method=one_of(configuration.PRETRAINING_METHODS),
     conda:
         "../envs/evaluation.yaml"
     threads: 1
@@ -105,7 +107,7 @@ rule draw_pretraining_curves:
     params:
         code=code_of("draw_loss_curves.py", "evaluation"),
     shell:
-        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "Barlow Twins loss"'
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "loss of {wildcards.method}"'
         " --threads {threads} --output {output} > {log} 2>&1"
 
 

@@ -203,6 +203,9 @@ def test_every_kind_of_part_has_a_penalty():
         ("{weights: {source: timm}}", "weights has source timm, but its network resnet10_half is not one of timm"),
         ("{weights: {source: file}}", "weights has source file, but no path"),
         ("{weights: {source: file, path: x}}", "weights has source file, but no mapping"),
+        ("{weights: {source: url, mapping: torchvision}}", "weights has source url, but no url"),
+        ("{weights: {source: url, url: 'https://x.org/y.pth'}}", "weights has source url, but no mapping"),
+        ("{weights: {url: x.org/y.pth}}", "weights.url is 'x.org/y.pth', but must match ^https?://.+$"),
         ("{weights: {source: file, path: /x/y, mapping: torchvision}}", "weights.path names /x/y, which is not there"),
         (
             "{weights: {source: file, path: $NO_SUCH_VARIABLE, mapping: torchvision}}",
@@ -298,6 +301,10 @@ def test_a_detector_stands_on_weights_that_are_there():
             "view 2 of pretraining.barlow_twins.views can leave a picture at the original size",
         ),
         (
+            "{pretraining: {momentum_teacher: {views: [{}, {resize: {probability: 1}}]}}}",
+            "view 1 of pretraining.momentum_teacher.views can leave a picture at the original size",
+        ),
+        (
             "{pretraining: {barlow_twins: {views: [{blend_foreign: {probability: 1, weight: [0, 1]}}, {}]}}}",
             "view 1 of pretraining.barlow_twins.views has the step blend_foreign, but there are no foreign pictures",
         ),
@@ -381,7 +388,12 @@ def test_an_embedding_may_be_wider_than_the_feature():
     "images, sentence",
     [
         ("{queries: a}", "images.training is not set: name all of training, references and queries, or none"),
-        ("{ground_truth: a.csv}", "images.backgrounds, images.ground_truth, images.training_pairs go with"),
+        ("{ground_truth: a.csv}", "images.ground_truth goes with pictures of your own, not with the sample"),
+        ("{pretraining: a}", "images.pretraining goes with pictures of your own, not with the sample"),
+        (
+            "{training: a, references: b, queries: c, pretraining: $NO_SUCH_VARIABLE/a}",
+            "images.pretraining is $NO_SUCH_VARIABLE/a, but the environment variable NO_SUCH_VARIABLE is not set",
+        ),
         (
             "{training: $NO_SUCH_VARIABLE/a, references: b, queries: c}",
             "images.training is $NO_SUCH_VARIABLE/a, but the environment variable NO_SUCH_VARIABLE is not set",

@@ -112,6 +112,11 @@ def test_tables_without_rows_pass_every_step(tmp_path):
     kept = ensembling.collect_evidence(ensembling.vote(empty, 2), table, {"f": 1}, rows)
     for rule in ("different_evidence", "distinct_values"):
         assert len(ensembling.cut(ensembling.final_scores(kept, rule), 10, 5)) == 0
+    ensembling.write_pairs(tmp_path / "empty.parquet", empty)
+    read = ensembling.read_pairs([tmp_path / "empty.parquet"])
+    assert listed(ensembling.stack([read, pairs(("f.a", 256, "q", 0, "r", 0, 1.0))])) == [
+        ("f.a", 256, "q", 0, "r", 0, 1)
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- filters

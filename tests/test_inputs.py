@@ -50,6 +50,11 @@ NUMBERS = {"training": 300, "references": 50, "queries": 20}
             {},
             "pretraining.barlow_twins.batch is 301, but there are only 300 training pictures",
         ),
+        (
+            {"backbone_table": {"resnet10": {"weights": {"source": "momentum_teacher", "batch": 51}}}},
+            {"pretraining": 50},
+            "backbone_table.resnet10.weights.batch is 51, but there are only 50 pretraining pictures",
+        ),
         # Every fifth of 300, and of 301: 60 and 61 classes.
         ({"training": {"steps": 90, "classes_per_batch": 61}}, {}, "classes_per_batch is 61, but with"),
         ({"synthesis": {"class_stride": 5, "shards": 61}}, {}, "only 60 of 300 training pictures are classes"),

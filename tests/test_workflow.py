@@ -318,6 +318,26 @@ def test_known_pairs_of_a_user_are_trained_on_unless_a_query_is_among_them(own_p
     assert not (tmp_path / "results" / "models").exists()
 
 
+def test_backbones_learn_from_pictures_of_their_own(own_pictures, tmp_path):
+    """A role like the others, with shards and rejected pictures; nothing of it is read where no backbone learns."""
+    pictures = tmp_path / "pictures"
+    shutil.copytree(own_pictures / "my references", pictures)  # six and a broken one
+    learning = {"backbone_table": {"tiny_ibn_a": {"weights": {"batch": 3}}}, "images": {"pretraining": str(pictures)}}
+    changed = overlay(tmp_path, results=str(tmp_path / "results"), **learning)
+    run = snakemake(own_pictures, "--cores", "2", str(tmp_path / "results/pretraining/tiny_ibn_a.safetensors"),
+                    overlays=changed)  # fmt: skip
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert len(pd.read_csv(tmp_path / "results" / "pretraining" / "tiny_ibn_a.curve.csv")) == 3  # steps of its own
+    assert len(pd.read_parquet(tmp_path / "results" / "images" / "pretraining.parquet")) == 6
+    assert not (tmp_path / "results" / "images" / "training.parquet").exists()
+
+    drawn = {name: {"weights": {"source": "none"}} for name in ("tiny", "tiny_ibn_a")}
+    elsewhere = overlay(tmp_path, results=str(tmp_path / "other"), images=learning["images"], backbone_table=drawn)
+    assert "images/listings/pretraining" not in snakemake(own_pictures, "-n", overlays=elsewhere).stdout
+    changed = overlay(tmp_path, results=str(tmp_path / "other"), **learning)
+    assert "images/listings/pretraining" in snakemake(own_pictures, "-n", overlays=changed).stdout
+
+
 def test_a_new_picture_is_noticed(own_pictures, tmp_path):
     settings = tmp_path / "own.yaml"
     settings.write_text(OWN.format(results=tmp_path / "results"))
@@ -340,6 +360,11 @@ def test_a_new_picture_is_noticed(own_pictures, tmp_path):
         {"families": ["baseline_CC"], "evaluation": {"untrained_families": []}},
         {"families": ["pretrained_CC", "baseline_CC"], "tiles": {"families": []}},
         {"matching": {"exclude_trained": False, "background": "sample"}},
+        {
+            "backbone_table": {
+                "tiny": {"weights": {"source": "url", "url": "https://a.org/b.pth", "mapping": "torchvision"}}
+            }
+        },
     ],
 )
 def test_other_settings_plan_a_run(tmp_path, settings):
@@ -384,7 +409,7 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
         "results/evaluation/matching_table.csv",
         "results/report/training_curves.png",
-        "results/report/pretraining_curves.png",
+        *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),
         "results/report/detector_curve.png",
         "results/report/detection.jpg",
         "results/report/synthesis/baseline_CC.jpg",

@@ -20,6 +20,10 @@ Config = dict[str, Any]
 
 #: What every user of own pictures names.
 ROLES = ("training", "references", "queries")
+#: What one may name beside them.
+OTHER_ROLES = ("backgrounds", "pretraining")
+#: Ways to make a backbone's weights here: sections of `pretraining`, and sources of weights.
+PRETRAINING_METHODS = ("barlow_twins", "momentum_teacher")
 
 
 def uses_sample(config: Config) -> bool:
@@ -42,6 +46,19 @@ def pair_families(config: Config) -> list[str]:
 def trained_families(config: Config) -> list[str]:
     """The families whose models are trained, on a synthesis or on pairs."""
     return [f for f in [*config["families"], *pair_families(config)] if training_of(config, f)["steps"]]
+
+
+def pretrained(config: Config) -> list[str]:
+    """The backbones whose weights are trained here without labels."""
+    table = config["backbone_table"]
+    return [name for name in used_backbones(config) if table[name]["weights"]["source"] in PRETRAINING_METHODS]
+
+
+def pretraining_of(config: Config, backbone: str) -> dict[str, Any]:
+    """The settings of a backbone's pretraining: its method's section, with the steps and batch of its own row."""
+    weights = config["backbone_table"][backbone]["weights"]
+    own = {key: weights[key] for key in ("steps", "batch") if key in weights}
+    return config["pretraining"][weights["source"]] | own
 
 
 def units_of(config: Config, family: str) -> dict[str, list[str]]:
@@ -113,7 +130,6 @@ def demand(config: Config) -> dict[str, Any]:
     """
     trained = [family for family in config["families"] if training_of(config, family)["steps"]]
     counted = [family for family in trained if not config["family_table"][family]["faces"]]
-    sources = [config["backbone_table"][backbone]["weights"]["source"] for backbone in used_backbones(config)]
     return {
         "shards": config["images"]["shards"],
         "dimensions": config["whitening"]["dimensions"],
@@ -126,9 +142,17 @@ def demand(config: Config) -> dict[str, Any]:
         "pairs_per_batch": config["training"]["classes_per_batch"],
         "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
         "rows_per_query": config["ensembling"]["rows_per_query"],
-        "pretraining_batch": config["pretraining"]["barlow_twins"]["batch"] if "barlow_twins" in sources else 1,
         "held_out": config["detection"]["held_out"] if detects(config) else None,
+        "pretraining_batches": dict(_pretraining_batch(config, backbone) for backbone in pretrained(config)),
     }
+
+
+def _pretraining_batch(config: Config, backbone: str) -> tuple[str, int]:
+    """The batch of a backbone's pretraining, behind the key that says it."""
+    weights = config["backbone_table"][backbone]["weights"]
+    own = "batch" in weights
+    key = f"backbone_table.{backbone}.weights.batch" if own else f"pretraining.{weights['source']}.batch"
+    return key, pretraining_of(config, backbone)["batch"]
 
 
 def feature_dimensions(config: Config) -> int:
@@ -241,11 +265,11 @@ def _check_backbones(config: Config) -> None:
                 f"{where}.weights has source timm, but its network {slot['network']} is not one of timm "
                 f"({names.TIMM_PREFIX}NAME)"
             )
+        for key in {"file": ("path", "mapping"), "url": ("url", "mapping")}.get(source, ()):
+            if not slot["weights"].get(key):
+                raise InputError(f"{where}.weights has source {source}, but no {key}")
         if source != "file":
             continue
-        for key in ("path", "mapping"):
-            if not slot["weights"].get(key):
-                raise InputError(f"{where}.weights has source file, but no {key}")
         path = _expanded(slot["weights"]["path"], f"{where}.weights.path")
         if not folders.is_file(path):
             raise InputError(f"{where}.weights.path names {path}, which is not there or not a file")
@@ -321,13 +345,14 @@ def _check_chains(config: Config) -> None:
                 synthesis["chain"], family, row["chain"], row["grey"], synthesis["faithful"]["partial_grey"]
             )
             plan.check_sizes(steps, f"the chain of family {family}")
-    for number, view in enumerate(config["pretraining"]["barlow_twins"]["views"], 1):
-        where = f"view {number} of pretraining.barlow_twins.views"
-        steps = [plan.plan_step(name, settings, f"{where}, {name}") for name, settings in view.items()]
-        plan.check_sizes(steps, where)
-        foreign = [step.name for step in steps if plan.FORMS[step.operation].foreign]
-        if foreign:
-            raise InputError(f"{where} has the step {foreign[0]}, but there are no foreign pictures in pretraining")
+    for method in PRETRAINING_METHODS:
+        for number, view in enumerate(config["pretraining"][method]["views"], 1):
+            where = f"view {number} of pretraining.{method}.views"
+            steps = [plan.plan_step(name, settings, f"{where}, {name}") for name, settings in view.items()]
+            plan.check_sizes(steps, where)
+            foreign = [step.name for step in steps if plan.FORMS[step.operation].foreign]
+            if foreign:
+                raise InputError(f"{where} has the step {foreign[0]}, but there are no foreign pictures in pretraining")
 
 
 def _check_dimensions(config: Config) -> None:
@@ -352,16 +377,16 @@ def _check_pictures(config: Config) -> None:
     missing = [role for role in ROLES if not images[role]]
     if missing and not uses_sample(config):
         raise InputError(f"images.{missing[0]} is not set: name all of training, references and queries, or none")
-    own = ("backgrounds", "ground_truth", "training_pairs")
-    if uses_sample(config) and any(images[key] for key in own):
-        named = ", ".join(f"images.{key}" for key in own)
-        raise InputError(f"{named} go with pictures of your own, not with the sample")
+    files = (*OTHER_ROLES, "ground_truth", "training_pairs")
+    for key in files:
+        if images[key] and uses_sample(config):
+            raise InputError(f"images.{key} goes with pictures of your own, not with the sample")
     if pair_families(config) and not uses_sample(config) and not images["training_pairs"]:
         raise InputError(
             "images.training_pairs is not set, but second_submission.families wants pairs to train on: name a CSV of "
             "them, or set families: []"
         )
-    for key in (*ROLES, *own):
+    for key in (*ROLES, *files):
         if images[key]:
             _expanded(images[key], f"images.{key}")
 
@@ -370,7 +395,7 @@ def _check_results(config: Config) -> None:
     if config["results"].startswith("-"):
         raise InputError(f"results is {config['results']}, which commands would take for a flag: write ./ before it")
     results = Path(os.path.realpath(config["results"]))
-    for role in (*ROLES, "backgrounds"):
+    for role in (*ROLES, *OTHER_ROLES):
         source = os.path.realpath(folders.expanded(config["images"][role])) if config["images"][role] else None
         if source and results.is_relative_to(source) and Path(source).is_dir():
             raise InputError(

@@ -27,11 +27,10 @@ def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
             f"whitening.dimensions is {demand['dimensions']} and needs more training pictures than that, "
             f"but {found} {sampled}"
         )
-    if demand["pretraining_batch"] > training:
-        raise InputError(
-            f"pretraining.barlow_twins.batch is {demand['pretraining_batch']}, "
-            f"but there are only {training} training pictures"
-        )
+    role = "pretraining" if "pretraining" in pictures else "training"
+    for key, batch in demand["pretraining_batches"].items():
+        if batch > pictures[role]:
+            raise InputError(f"{key} is {batch}, but there are only {pictures[role]} {role} pictures")
     if "pairs" in pictures and demand["pairs_per_batch"] > pictures["pairs"] // 2:
         raise InputError(
             f"training.classes_per_batch is {demand['pairs_per_batch']}, but the pairs to train on have only "

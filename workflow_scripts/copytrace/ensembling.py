@@ -74,7 +74,8 @@ def read_pairs(paths: Sequence[str | Path], families: Sequence[str] | None = Non
         if missing:
             raise InputError(f"{path} is no pairs table: it lacks {', '.join(sorted(missing))}.")
         table = pq.read_table(path, columns=COLUMNS, read_dictionary=NAMES).to_pandas()
-        table[NAMES] = table[NAMES].astype("category")
+        names = table[NAMES] if len(table) else table[NAMES].astype(str)  # without rows a file has no type of names
+        table[NAMES] = names.astype("category")
         if families is not None:
             wanted = np.isin(family_names(table["model"].cat.categories), list(families))
             table = table[wanted[table["model"].cat.codes]] if len(table) else table
