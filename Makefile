@@ -9,7 +9,7 @@ REPORT := results/report.html
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test test-slurm lint docs graphs
+.PHONY: demo install install-dev test test-slurm test-envs lint docs graphs
 
 demo: install
 	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
@@ -39,6 +39,10 @@ test: install-dev
 # On a real SLURM of one node; needs root and, once, `tests/one-node-slurm.sh install` (Debian).
 test-slurm: install-dev
 	python -m pytest tests/slurm_smoke.py
+
+# Through all conda environments, made with stand-ins for conda and its channel: tests/conda_stand_in.
+test-envs: install-dev
+	python -m pytest tests/conda_smoke.py
 
 lint: install-dev
 	ruff check .
