@@ -10,6 +10,7 @@ import glob
 import hashlib
 import logging
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -246,10 +247,19 @@ def _status(name: str) -> int:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script: log lines on standard error; a user's mistake or a full disk as one sentence, exit status 2."""
+    """Run a script: log lines on standard error; a mistake, a full disk or a broken table as one sentence, status 2."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         main()
     except (InputError, NoRoom) as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        _stop(mistake)
+    except ValueError as error:
+        broken = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
+        if broken is None:
+            raise
+        _stop(f"{broken[1]} can't be read ({broken[2]}): delete it and run the same command again")
+
+
+def _stop(sentence: object) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
