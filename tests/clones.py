@@ -102,7 +102,7 @@ def wait_for(condition: Callable[[], bool], run: subprocess.Popen, folder: Path)
 
 def planned_in(folder: Path, *arguments: str) -> dict[str, int]:
     """How many jobs of each rule a command for the matches would run."""
-    return planned(snakemake(folder, "-n", *arguments, MATCHES, **options(folder)))
+    return planned(snakemake(folder, "-n", MATCHES, *arguments, **options(folder)))
 
 
 def times(folder: Path, *patterns: str) -> dict[Path, int]:
