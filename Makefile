@@ -9,7 +9,7 @@ REPORT := results/report.html
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test test-slurm test-envs lint docs graphs
+.PHONY: demo install install-dev test test-slurm test-faults test-envs lint docs graphs
 
 demo: install
 	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
@@ -36,9 +36,14 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 test: install-dev
 	python -m pytest
 
-# On a real SLURM of one node; needs root and, once, `tests/one-node-slurm.sh install` (Debian).
+# Both on a real SLURM of one node; they need root and, once, `tests/one-node-slurm.sh install` (Debian). Where that is
+# missing they skip and say so, or fail with COPYTRACE_NO_SKIP=1.
 test-slurm: install-dev
-	python -m pytest tests/slurm_smoke.py
+	python -m pytest -rs tests/slurm_smoke.py
+
+# FAULTS="-m ci": the quickest of them.
+test-faults: install-dev
+	python -m pytest -rs tests/cluster_faults.py $(FAULTS)
 
 # Through all conda environments, made with stand-ins for conda and its channel: tests/conda_stand_in.
 test-envs: install-dev

@@ -1,65 +1,95 @@
-"""The workflow on a real SLURM of one node, with the profile that users take. Run by `make test-slurm`.
+"""Every rule as SLURM jobs, by the literal `snakemake --profile slurm`. Run by `make test-slurm`.
 
-Needs root, mknod and Debian's SLURM (`tests/one-node-slurm.sh install`). Memory and devices are booked, not
-enforced.
+With ONE_NODE_SLURM_ACCOUNTING=1 on a cluster with slurmdbd, where the profile names an account and asks sacct.
 """
 
-import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from running import MICRO, REPOSITORY, snakemake
+from clones import clone, options
+from cluster import ACCOUNTING, PROFILE, booked, slurm
+from running import REPOSITORY, planned, snakemake
 
-CLUSTER = Path(__file__).parent / "one-node-slurm.sh"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """A running cluster with two pretended GPUs."""
-    if os.geteuid() != 0 or shutil.which("slurmctld") is None:
-        pytest.skip("needs root and SLURM: tests/one-node-slurm.sh install")
-    environment = os.environ | {"ONE_NODE_SLURM_GPUS": "2", "ONE_NODE_SLURM_CPUS": "4"}
-    started = subprocess.run([CLUSTER, "start"], env=environment, capture_output=True, text=True)
-    assert started.returncode == 0, started.stderr
-    yield
-    subprocess.run([CLUSTER, "stop"], env=environment, check=True, capture_output=True)
+# Every rule, in as few jobs as that takes.
+OVERLAY = """
+images: {shards: {training: 1, references: 1, queries: 1, backgrounds: 1, validation: 1, pairs: 1}}
+families: [face_BW]
+backbones: [tiny, tiny_ibn_a]
+scales: [32]
+synthesis: {shards: 1}
+tiles: {families: [face_BW], scales: [32]}
+ensembling: {vote: 2, tile_vote: 2}
+evaluation: {untrained_families: [pretrained_BW]}
+"""
+ACCOUNT = "test" if ACCOUNTING else "(null)"
 
 
 @pytest.fixture(scope="module")
 def run(cluster, tmp_path_factory):
-    """The micro workflow as SLURM jobs; its folder."""
-    folder = tmp_path_factory.mktemp("slurm")
-    profile = ("--profile", str(REPOSITORY / "slurm"), "--software-deployment-method", "env-modules")
-    quick = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2")
-    overlay = folder / "small.yaml"
-    overlay.write_text("cluster: {memory_limit: 2000, time_limit: 60}\n")  # of this one node
-    done = snakemake(folder, *profile, *quick, overlays=(MICRO, overlay))
+    """The folder of the finished run."""
+    folder = clone(tmp_path_factory.mktemp("slurm") / "copytrace", OVERLAY)
+    if ACCOUNTING:
+        site = folder / "profiles" / "slurm" / "config.yaml"
+        text = (
+            site.read_text().replace("  account: null", "  account: test").replace("command: squeue", "command: sacct")
+        )
+        site.write_text(text)
+    done = snakemake(folder, *PROFILE, **options(folder))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return folder
 
 
-def booked():
-    """The GPUs that the jobs of each rule asked for, as SLURM has it, by rule."""
-    lines = subprocess.run(
-        ["squeue", "--states=all", "--noheader", "--Format=Comment:200,tres-per-job:40"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    rows = [(re.sub(r"^rule_|_wildcards.*$", "", line[:200].strip()), line[200:240].strip()) for line in lines]
-    return pd.DataFrame(rows, columns=["rule", "gpus"]).drop_duplicates().set_index("rule")["gpus"]
+def asked_by_rules():
+    """What the rule files state: a row per rule with `gpus`, `cpus`, `memory` in MB and `time` in minutes."""
+    text = "".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
+    rows = {}
+    for block in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
+        stated = {
+            name: int(re.search(pattern, block)[1])
+            for name, pattern in {
+                "cpus": r"threads: (\d+)",
+                "memory": r"mem_mb=memory\((\d+)\)",
+                "time": r"runtime=minutes\((\d+)\)",
+            }.items()
+        }
+        rows[block.split(":", 1)[0]] = {"gpus": int("gpu=1," in block), **stated}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rule")
 
 
-def test_the_matches_are_there(run):
+def test_the_matches_are_there_and_nothing_is_left_to_do(run):
     assert len(pd.read_csv(run / "results" / "matching.csv"))
+    assert planned(snakemake(run, "-n", *PROFILE, **options(run))) == {}
+    assert planned(snakemake(run, "-n", **options(run))) == {}
 
 
-def test_rules_with_networks_asked_for_a_gpu_and_others_not(run):
-    asked = booked()
-    assert "combine_families" in asked
-    with_gpu = {"pretrain_backbone", "train_model", "fit_whitening", "describe", "match_parts", "match_tiles"}
-    assert {rule for rule, gpus in asked.items() if "gpu" in gpus} == with_gpu
+def test_every_job_asked_for_what_its_rule_states(run):
+    jobs, stated = booked(), asked_by_rules()
+    assert set(jobs.state) == {"COMPLETED"}
+    asked = jobs[["rule", *stated]].drop_duplicates().set_index("rule")
+    pd.testing.assert_frame_equal(asked.sort_index(), stated.sort_index())
+
+
+def test_a_person_finds_a_job_in_the_queue_and_its_account(run):
+    jobs = booked()
+    assert set(jobs.account) == {ACCOUNT}
+    assert jobs.name.nunique() == 1
+    assert set(jobs.wildcards[jobs.rule == "train_model"]) == {"face_BW_tiny", "face_BW_tiny_ibn_a"}
+    assert not jobs[["rule", "wildcards"]].duplicated().any()
+    if ACCOUNTING:
+        kept = slurm("sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State,Account").splitlines()
+        assert sorted(kept) == sorted(f"{number}|COMPLETED|{ACCOUNT}" for number in jobs.id)
+
+
+def test_the_report_has_the_figures_and_the_time_of_every_rule(run):
+    """The times on its page of provenance: of cluster jobs those in Snakemake's own statistics are wrong."""
+    page = run / "results" / "report.html"
+    done = snakemake(run, "--report", str(page), **options(run))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    shown = {path.relative_to(run).as_posix() for path in (run / "results" / "report").rglob("*.*")}
+    assert len(shown) == 10
+    assert all(f'"{path}"' in text for path in shown)
+    rows = re.findall(r"<tr><td>(\w+)</td>.*>([0-9.]+) s</td>", (run / "results/report/provenance.html").read_text())
+    assert {rule for rule, _ in rows} == set(asked_by_rules().index) - {"list_provenance"}
+    assert all(float(longest) > 0 for _, longest in rows)

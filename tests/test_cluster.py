@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 import yte
-from running import REPOSITORY
+from running import REPOSITORY, snakemake
 
 from copytrace.resources import grown
 
@@ -38,6 +38,7 @@ def test_an_untouched_profile_leaves_the_site_to_the_cluster():
     read = profile()
     assert read["executor"] == "slurm"
     assert read["default-resources"] == {}
+    assert read["slurm-status-command"] == "squeue"
     assert "set-resources" not in read
 
 
@@ -45,10 +46,23 @@ def test_the_values_of_a_site_reach_the_rules_that_use_a_gpu():
     rules = "".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
     blocks = re.split(r"^rule ", rules, flags=re.MULTILINE)[1:]
     with_gpu = {block.split(":", 1)[0] for block in blocks if "gpu=1" in block}
-    read = profile(partition="cpu", gpu_partition="gpu", account="me", gpu_model="a100")
-    assert read["default-resources"] == {"slurm_partition": "cpu", "slurm_account": "me"}
+    everywhere = {"partition": "cpu", "account": "me", "qos": "long"}
+    read = profile(**everywhere, gpu_partition="gpu", gpu_model="a100", gpu_constraint="big|fast")
+    assert read["default-resources"] == {"slurm_partition": "'cpu'", "slurm_account": "'me'", "qos": "'long'"}
     assert set(read["set-resources"]) == with_gpu
-    assert all(row == {"slurm_partition": "gpu", "gpu_model": "a100"} for row in read["set-resources"].values())
+    of_gpus = {"slurm_partition": "'gpu'", "gpu_model": "'a100'", "constraint": "'big|fast'"}
+    assert all(row == of_gpus for row in read["set-resources"].values())
+
+
+def test_a_site_may_call_its_partitions_as_python_calls_its_functions(tmp_path):
+    """`all` is a usual name; unquoted, Snakemake takes it for the function and stops."""
+    site = profile(partition="all", gpu_partition="max", gpu_constraint="big|fast", account="2026")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "config.yaml").write_text(yaml.safe_dump(site))
+    (tmp_path / "run").mkdir()
+    site_profile = ("--profile", str(tmp_path / "site"))
+    run = snakemake(tmp_path / "run", "-n", *site_profile, "--software-deployment-method", "env-modules")
+    assert run.returncode == 0, run.stderr
 
 
 def test_the_profile_that_is_always_loaded_wins_over_nothing_of_slurm():

@@ -3,12 +3,9 @@
 import contextlib
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,22 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from clones import (
+    MATCHES,
+    at_work,
+    checkpoints,
+    clone,
+    finish,
+    half_checkpoint,
+    options,
+    planned_in,
+    times,
+    unlock,
+    wait_for,
+    went_on_from,
+)
 from matplotlib.figure import Figure
-from running import DEADLINE, MICRO, REPOSITORY, planned, snakemake, started
+from running import REPOSITORY, snakemake
 
 from copytrace import manifests, runtime
 from copytrace.descriptor_files import write_descriptors, write_whitening
@@ -27,26 +38,7 @@ from copytrace.sample.queries import whole_directory
 from copytrace.synthesis.tarset import write_shard
 from copytrace.whitening import Whitening
 
-MATCHES = "results/matching.csv"
 MODEL = "results/models/baseline_CC.tiny.safetensors"
-TRAINING_LOG = "results/logs/train_model/baseline_CC.tiny.log"
-
-# One family, one backbone, and a training of eight checkpoints.
-SMALL = """
-images: {shards: {training: 1, references: 1, queries: 1, validation: 1}}
-families: [baseline_CC]
-backbones: [tiny]
-scales: [32]
-synthesis: {shards: 1}
-backbone_table: {tiny: {network: resnet10_tiny, weights: {source: none}}}
-training: {steps: 40}
-parts: {kinds: [whole, mirror, selective_search]}
-tiles: {families: [], scales: []}
-second_submission: {families: []}
-ensembling: {vote: 1, tile_vote: 1}
-evaluation: {untrained_families: []}
-execution: {checkpoint_every: 5}
-"""
 
 
 NUMBERS = np.random.default_rng(0).random((100, 100))
@@ -167,61 +159,11 @@ def test_of_two_writers_of_a_file_the_later_stands(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
 
 
-# Python reads a module of this name at its start. A training that is about to name its checkpoint of step N waits as
-# long as there is a file `hold-N` in the folder of the run: however fast the machine is, it has not come to its end.
-HOLD = """
-import os, re, sys, time
-
-def wait(event, arguments):
-    name = re.search(r"/step-(\\d+)[.]ckpt$", str(arguments[1])) if event == "os.rename" else None
-    while name and os.path.exists(f"hold-{name[1]}"):
-        time.sleep(0.01)
-
-if any(word.endswith("train_model.py") for word in sys.orig_argv):
-    sys.addaudithook(wait)
-"""
-
-
-def clone(folder: Path) -> Path:
-    """The repository as a user has it, with the small configuration."""
-    others = shutil.ignore_patterns(".*", "results", "tests", "docs", "__pycache__")
-    shutil.copytree(REPOSITORY, folder, ignore=others)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "hold").mkdir()
-    (folder / "hold" / "sitecustomize.py").write_text(HOLD)
-    return folder
-
-
-def options(folder: Path) -> dict:
-    """What every run in a clone is started with."""
-    return {"code": folder, "overlays": (MICRO, folder / "small.yaml"), "variables": {"PYTHONPATH": f"{folder}/hold"}}
-
-
 @pytest.fixture
 def start():
-    """Start the documented command in a clone; its output goes to the file `terminal`. None outlives the test."""
+    """Start the documented command in a clone. None outlives the test."""
     with contextlib.ExitStack() as runs:
-
-        def start_in(folder: Path) -> subprocess.Popen:
-            terminal = runs.enter_context((folder / "terminal").open("w"))
-            streams = {"stdout": terminal, "stderr": subprocess.STDOUT}
-            return runs.enter_context(started(folder, "--cores", "2", MATCHES, **streams, **options(folder)))
-
-        yield start_in
-
-
-def finish(run: subprocess.Popen, folder: Path) -> tuple[int, str]:
-    """Wait for a run: (exit status, what stood on the terminal)."""
-    status = run.wait(DEADLINE)
-    return status, (folder / "terminal").read_text()
-
-
-def wait_for(condition: Callable[[], bool], run: subprocess.Popen, folder: Path) -> None:
-    """Wait until a condition is true, while the run goes on."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert run.poll() is None and time.monotonic() < end, (folder / "terminal").read_text()[-6000:]
-        time.sleep(0.02)
+        yield lambda folder: runs.enter_context(at_work(folder, "--cores", "2", MATCHES))
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +172,6 @@ def undisturbed(tmp_path_factory):
     run = snakemake(folder, "--cores", "2", MATCHES, **options(folder))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     return folder
-
-
-def planned_in(folder: Path) -> dict[str, int]:
-    """How many jobs of each rule the documented command would run."""
-    return planned(snakemake(folder, "-n", MATCHES, **options(folder)))
 
 
 def test_an_edited_module_reruns_only_what_imports_it(undisturbed):
@@ -257,16 +194,6 @@ def test_an_edited_module_reruns_only_what_imports_it(undisturbed):
         module.write_text(text)
 
 
-def checkpoints(folder: Path) -> set[int]:
-    """The steps of the training's checkpoints."""
-    return {int(path.stem.split("-")[1]) for path in folder.glob("results/checkpoints/*/step-*.ckpt")}
-
-
-def half_checkpoint(folder: Path, step: int) -> str | None:
-    """The name of a checkpoint's file before it is whole, or None."""
-    return next((path.name for path in folder.glob(f"results/checkpoints/*/.step-{step}.ckpt.*")), None)
-
-
 def held(folder: Path, step: int, run: subprocess.Popen) -> psutil.Process:
     """The training of a run, when it has half written its checkpoint of a step, at which a file `hold-N` keeps it."""
     wait_for(lambda: half_checkpoint(folder, step) is not None, run, folder)
@@ -281,22 +208,6 @@ def is_training(process: psutil.Process) -> bool:
         return process.name().startswith("python") and any("train_model.py" in word for word in process.cmdline())
     except psutil.NoSuchProcess:
         return False
-
-
-def went_on_from(folder: Path, step: int) -> bool:
-    """Whether the training's log says that it went on from this step."""
-    log = folder / TRAINING_LOG
-    return log.exists() and f"going on from step {step} of 40" in log.read_text()
-
-
-def times(folder: Path, *patterns: str) -> dict[Path, int]:
-    """When the results that match were written: by jobs that had ended, because later ones have begun."""
-    return {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(f"results/{pattern}")}
-
-
-def unlock(folder: Path) -> None:
-    run = snakemake(folder, "--unlock", **options(folder))
-    assert run.returncode == 0, run.stderr
 
 
 def test_killed_again_and_again_the_matches_have_the_same_bytes(undisturbed, tmp_path, start):

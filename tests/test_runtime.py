@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from copytrace import runtime
 from copytrace.errors import InputError
+from copytrace.tables import read_footer
 
 
 def look_around(offset, number):
@@ -201,3 +204,18 @@ except MemoryError:
     environment = os.environ | {"PYTHONPATH": str(Path(runtime.__file__).parents[1])}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert run.stdout.split() == ["True", "refused"], run.stderr
+
+
+@pytest.mark.parametrize("read", ["pd.read_parquet", "pq.read_table", "read_footer"])
+@pytest.mark.parametrize("length", [0, 5, 900])
+def test_a_table_that_was_cut_off_is_named_in_one_sentence(tmp_path, capsys, read, length):
+    readers = {"pd.read_parquet": pd.read_parquet, "pq.read_table": pq.read_table, "read_footer": read_footer}
+    path = tmp_path / "parts.parquet"
+    pd.DataFrame({"image_id": range(100)}).to_parquet(path)
+    os.truncate(path, length)
+    with pytest.raises(SystemExit, match="2"):
+        runtime.run(lambda: readers[read](path))
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path} can't be read (Parquet ")
+    assert error.endswith("): delete it and run the same command again\n")
+    assert error.count("\n") == 1

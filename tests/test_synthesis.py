@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -616,6 +617,9 @@ def test_a_shard_is_a_tar_and_a_webdataset(tmp_path):
     assert [training_set.read(row) for row in range(4)] == list(pictures.values())
     with pytest.raises(KeyError):
         training_set.copies_of(4)
+    os.truncate(tmp_path / "a.tar", members[-1].offset_data + members[-1].size - 1)
+    with pytest.raises(InputError, match=r"a\.tar is cut off"):
+        TrainingSet([tmp_path / "a.parquet"])
     (tmp_path / "a.tar").unlink()
     with pytest.raises(InputError, match=r"a\.tar is missing"):
         TrainingSet([tmp_path / "a.parquet"])

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from copytrace import ensembling, runtime
+from copytrace.tables import read_footer
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     settings = ensembling.Ensembling.from_json(args.ensembling)
     sides = json.loads(args.family_sides)
     parts = pd.read_parquet(args.parts)
-    queries = pq.read_metadata(args.queries).num_rows
+    queries = read_footer(args.queries).num_rows
     with runtime.Throughput("pairs", args.threads) as done:
         evidence = []
         for path in args.voted:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from copytrace import ensembling, runtime
+from copytrace.tables import read_footer
 
 
 def main() -> None:
@@ -20,7 +19,7 @@ def main() -> None:
     runtime.set_threads(args.threads)
 
     settings = ensembling.Ensembling.from_json(args.ensembling)
-    queries = pq.read_metadata(args.queries).num_rows
+    queries = read_footer(args.queries).num_rows
     with runtime.Throughput("pairs", args.threads) as done:
         voted, first = ensembling.read_pairs(args.voted), ensembling.read_final(args.first)
         best = ensembling.best_scores([first, voted])

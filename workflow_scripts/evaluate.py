@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from copytrace import ablation, ensembling, ground_truth, runtime
+from copytrace.tables import read_footer
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     choices = ablation.protocol(
         evidence,
         task,
-        pq.read_metadata(args.references).num_rows,
+        read_footer(args.references).num_rows,
         args.families,
         args.untrained,
         sides,

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 
 from copytrace import runtime
 from copytrace.errors import InputError
+from copytrace.tables import read_footer
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
     args = parser.parse()
     runtime.set_threads(1)
 
-    schema = pq.read_schema(args.tables[0])
+    schema = read_footer(args.tables[0]).schema.to_arrow_schema()
     with (
         runtime.Throughput("rows", threads=1) as done,
         runtime.atomic_output(args.output) as temporary,

@@ -20,6 +20,7 @@ from pandas.api.types import union_categoricals
 
 from copytrace.errors import InputError
 from copytrace.runtime import atomic_output
+from copytrace.tables import read_footer
 
 NAMES = ["model", "query_id", "reference_id"]
 COLUMNS = ["model", "scale", "query_id", "query_part", "reference_id", "reference_part", "score"]
@@ -70,7 +71,7 @@ def read_pairs(paths: Sequence[str | Path], families: Sequence[str] | None = Non
     """
     tables = []
     for path in paths:
-        missing = set(COLUMNS) - set(pq.read_schema(path).names)
+        missing = set(COLUMNS) - set(read_footer(path).schema.names)
         if missing:
             raise InputError(f"{path} is no pairs table: it lacks {', '.join(sorted(missing))}.")
         table = pq.read_table(path, columns=COLUMNS, read_dictionary=NAMES).to_pandas()

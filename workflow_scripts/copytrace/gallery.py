@@ -38,6 +38,7 @@ from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.parts import QUERY_LAYOUTS, REFERENCE_LAYOUTS, cut_part, part_corners_in_picture, whole_pictures
 from copytrace.runtime import atomic_output
+from copytrace.tables import read_footer
 
 EVIDENCE = ["model", "scale", "query_part", "reference_part"]
 PART = ["kind", "rank", "x0", "y0", "x1", "y1", "rotation", "mirrored"]
@@ -253,7 +254,7 @@ def among(column: str, ids: pd.Series) -> pc.Expression:
 def _read_rows(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table of pairs that belong to `pairs`; Parquet passes over blocks that hold none."""
     # ids of a table without rows have no type to compare
-    rows = pq.read_metadata(path).num_rows
+    rows = read_footer(path).num_rows
     wanted = among("query_id", pairs["query_id"]) & among("reference_id", pairs["reference_id"]) if rows else None
     table = pq.read_table(
         path, columns=ensembling.COLUMNS, filters=wanted, read_dictionary=ensembling.NAMES, use_threads=False

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import logging
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -330,7 +331,7 @@ def _status(name: str) -> int:
 def run(main: Callable[[], None]) -> None:
     """Run a job's script: log on standard error, closed by the time it took and its peak memory.
 
-    A user's mistake or a full disk is one sentence, the last line; the exit status is then 2.
+    A user's mistake, a full disk or a broken table is one sentence, the last line; the exit status is then 2.
     """
     lines = logging.StreamHandler()  # of our own log alone: libraries have theirs
     lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
@@ -344,11 +345,19 @@ def run(main: Callable[[], None]) -> None:
 
     try:
         main()
-    except (InputError, NoRoom) as mistake:
+    except Exception as error:
         close("failed after")
-        print(f"error: {mistake}", file=sys.stderr)
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
-    except Exception:
-        close("failed after")
-        raise
     close("done in")
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user of an error that is no mistake of ours; None of any other."""
+    if isinstance(error, InputError | NoRoom):
+        return str(error)
+    broken = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
+    return f"{broken[1]} can't be read ({broken[2]}): delete it and run the same command again" if broken else None

@@ -1,4 +1,4 @@
-"""CSV files that a user writes."""
+"""Tables in files: CSV that a user writes, and the footers of Parquet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from copytrace.errors import InputError
 
@@ -29,3 +31,16 @@ def read_two_columns(path: str | Path, what: str, columns: list[str]) -> pd.Data
         raise InputError(f"{what} {path} has {table.shape[1]} columns instead of {','.join(columns)}")
     table.columns = pd.Index(columns)
     return table
+
+
+def read_footer(path: str | Path) -> pq.FileMetaData:
+    """Columns and number of rows of a Parquet table.
+
+    Raises:
+        InputError: the file is cut off or no table. (pyarrow does not name it here, but where rows are read:
+            `runtime.run`.)
+    """
+    try:
+        return pq.read_metadata(path)
+    except pa.ArrowInvalid as broken:
+        raise InputError(f"{path} can't be read ({broken}): delete it and run the same command again") from None

@@ -45,16 +45,19 @@ class TrainingSet:
         """Read the index tables; each shard's tar has to lie beside its table.
 
         Raises:
-            InputError: a tar is missing, or the tables hold no copy.
+            InputError: a tar is missing or cut off, or the tables hold no copy.
         """
         tables = []
         for path in map(Path, index_paths):
             table = pd.read_parquet(path)
-            shards = table["shard"].unique()
-            for shard in shards:
-                if not (path.parent / shard).is_file():
-                    raise InputError(f"{path.parent / shard} is missing: make the training set again.")
-            tables.append(table.assign(path=table["shard"].map({s: str(path.parent / s) for s in shards})))
+            ends = (table["offset"] + table["size"]).groupby(table["shard"]).max()
+            for shard, end in ends.items():
+                tar = path.parent / str(shard)
+                if not tar.is_file():
+                    raise InputError(f"{tar} is missing: make the training set again.")
+                if tar.stat().st_size < end:
+                    raise InputError(f"{tar} is cut off: delete it and run the same command again")
+            tables.append(table.assign(path=table["shard"].map({s: str(path.parent / s) for s in ends.index})))
         if not tables or not sum(map(len, tables)):
             raise InputError("The training set is empty: lower synthesis.class_stride or add training pictures.")
         index = pd.concat(tables).sort_values(["class_id", "copy"], kind="stable", ignore_index=True)
