@@ -7,7 +7,7 @@ tests/conda_stand_in. FAISS for GPUs is installed and searches on the CPU.
 from pathlib import Path
 
 import pytest
-from environments import ENVIRONMENTS, RULES, assert_holds, conda_variables, made_environments, used_environments
+from environments import ENVIRONMENTS, RULES, assert_holds, conda_for, made_environments
 from running import snakemake
 
 from copytrace.provenance import file_digest
@@ -15,7 +15,7 @@ from copytrace.provenance import file_digest
 
 @pytest.fixture(scope="module")
 def conda(tmp_path_factory):
-    return conda_variables(tmp_path_factory.mktemp("conda"), ENVIRONMENTS)
+    return conda_for(ENVIRONMENTS, tmp_path_factory.mktemp("conda"))
 
 
 def whole_run(folder: Path, *options: str, **keywords) -> Path:
@@ -27,8 +27,8 @@ def whole_run(folder: Path, *options: str, **keywords) -> Path:
 @pytest.fixture(scope="module")
 def through_conda(conda, tmp_path_factory):
     folder = tmp_path_factory.mktemp("through_conda")
-    whole_run(folder, "--sdm", "conda", "--conda-create-envs-only", variables=conda)
-    return whole_run(folder, "--sdm", "conda", variables=conda)
+    whole_run(folder, "--sdm", "conda", "--conda-create-envs-only", variables=conda.variables)
+    return whole_run(folder, "--sdm", "conda", variables=conda.variables)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def without_conda(tmp_path_factory):
     return whole_run(tmp_path_factory.mktemp("without_conda"))
 
 
-def test_every_rule_ran_in_its_environment(through_conda):
-    assert used_environments(through_conda) == {rule: environment for rule, (_, environment, _) in RULES.items()}
+def test_every_rule_ran_in_its_environment(conda, through_conda):
+    assert conda.activations() == {(rule.environment, rule.script) for rule in RULES.values()}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -63,4 +63,4 @@ def test_after_a_run_with_conda_there_is_nothing_to_be_done_without(through_cond
 
 
 def test_after_a_run_without_conda_there_is_nothing_to_be_done_with(conda, without_conda):
-    assert "Nothing to be done" in str(snakemake(without_conda, "-n", "--sdm", "conda", variables=conda))
+    assert "Nothing to be done" in str(snakemake(without_conda, "-n", "--sdm", "conda", variables=conda.variables))

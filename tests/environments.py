@@ -1,12 +1,12 @@
 """The rules' conda environments as envs/ and rules/ have them, and a conda to make them with, for the tests."""
 
-import base64
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,47 +75,55 @@ def normalised(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
-def conda_variables(folder: Path, environments: Sequence[str]) -> Mapping[str, str]:
-    """Environment variables with which Snakemake finds a conda that can make these environments.
+class Conda(NamedTuple):
+    """A conda for Snakemake: the stand-in, with a channel of the pinned versions."""
 
-    It is the stand-in, with a channel of the tested versions. Outside of an environment `python` fails.
-    """
+    root: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables with which Snakemake finds it; `python` outside of an environment then fails."""
+        return {"PATH": f"{self.root / 'bin'}:{os.environ['PATH']}"}
+
+    def activations(self) -> set[tuple[str, str]]:
+        """Environment and script of all jobs that were given an environment."""
+        lines = [line.rsplit(" ", 1) for line in (self.root / "activations").read_text().splitlines()]
+        return {(environment_of(Path(f"{folder}.yaml")), f"{script}.py") for folder, script in lines}
+
+
+def conda_for(environments: Sequence[str], folder: Path) -> Conda:
+    """A conda that can make these environments, put into `folder`; a test is skipped where there can be none."""
     python = conda_pins(environments[0])["python"]
     if python != f"{sys.version_info.major}.{sys.version_info.minor}":
         pytest.skip(f"the environments ask for Python {python}; the channel's is the one that runs this test")
     probe = ["-m", "pip", "download", "--quiet", "--retries", "0", "--no-deps", "--no-cache-dir", "pip"]
     if subprocess.run([sys.executable, *probe], cwd=folder, capture_output=True).returncode:
         pytest.skip("pip reaches no package index to make a conda channel from")
-    tested = pinned_versions()
+    pinned = pinned_versions()
     wanted = set().union(*map(conda_pins, environments)) - {"python", "pip"}
     names = {PIP_NAMES.get(name, name) for name in wanted}
-    requirements = [f"{name}=={tested[name]}" for name in sorted(names - {"dlib"})]
-    requirements += ["pip", REPOSITORY / "requirements" / "dlib-shim"] if "dlib" in names else ["pip"]
+    requirements = ["pip", *(f"{name}=={pinned[name]}" for name in sorted(names - {"dlib"}))]
+    if "dlib" in names:
+        requirements.append(str(REPOSITORY / "requirements" / "dlib-shim"))
     aliases = [f"--alias={name}={package}" for name, package in PIP_NAMES.items() if name in wanted]
     build = [sys.executable, WHEEL_CHANNEL, folder / "channel", *aliases, *requirements]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return {"PATH": install_stand_in(folder / "root", folder / "channel")}
+    install_stand_in(folder / "root", folder / "channel")
+    return Conda(folder / "root")
 
 
-def environment_of(content: str) -> str:
-    """The environment whose file has this content."""
+def environment_of(file: Path) -> str:
+    """The environment of Snakemake's copy of its file."""
+    content = file.read_text()
     (name,) = [name for name in ENVIRONMENTS if (REPOSITORY / "envs" / f"{name}.yaml").read_text() == content]
     return name
-
-
-def used_environments(folder: Path) -> dict[str, str]:
-    """Rule: environment of all finished jobs, as Snakemake noted them with their outputs in `folder`."""
-    notes = [json.loads(path.read_text()) for path in (folder / ".snakemake" / "metadata").rglob("*") if path.is_file()]
-    contents = {(note["rule"], note["conda_env"]) for note in notes}
-    assert len({rule for rule, _ in contents}) == len(contents), "a rule ran in several environments"
-    return {rule: environment_of(base64.b64decode(content).decode()) for rule, content in contents if content}
 
 
 def made_environments(folder: Path) -> dict[str, Path]:
     """Environment: folder of those that Snakemake had conda make in `folder`."""
     files = (folder / ".snakemake" / "conda").glob("*_.yaml")
-    return {environment_of(file.read_text()): file.with_suffix("") for file in files}
+    return {environment_of(file): file.with_suffix("") for file in files}
 
 
 ASK = """

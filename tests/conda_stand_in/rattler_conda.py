@@ -25,10 +25,13 @@ CONDA = """\
 RATTLER_CACHE_DIR={root}/packages exec {python} {script} {root} {channel} "$@"
 """
 
-# Snakemake sources it before a job's command, with the environment's folder.
+# Snakemake's jobs are `bash -c "source ROOT/bin/activate ENVIRONMENT; ... python "$SCRIPTS/x.py" ..."`.
+# Each is noted in ROOT/activations as `ENVIRONMENT x`.
 ACTIVATE = """\
 if [ -d "$1/conda-meta" ]; then
     export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"
+    script=${BASH_EXECUTION_STRING#*SCRIPTS/}
+    echo "$1 ${script%%.py*}" >> "${BASH_SOURCE[0]%/bin/activate}/activations"
 else
     echo "EnvironmentLocationNotFound: $1" >&2
     false
@@ -43,8 +46,8 @@ exit 1
 """
 
 
-def install_stand_in(root: Path, channel: Path) -> str:
-    """Write `conda`, `activate` and a `python` that fails into root/bin; returns the PATH that has them first."""
+def install_stand_in(root: Path, channel: Path) -> None:
+    """Write `conda`, `activate` and a `python` that fails into root/bin."""
     binaries = root / "bin"
     binaries.mkdir(parents=True)
     parts = {"root": root, "channel": channel, "python": sys.executable, "script": Path(__file__).resolve()}
@@ -53,7 +56,6 @@ def install_stand_in(root: Path, channel: Path) -> str:
     (binaries / "python").write_text(NO_PYTHON)
     for name in ("conda", "python"):
         (binaries / name).chmod(0o755)
-    return f"{binaries}:{os.environ['PATH']}"
 
 
 async def install(specifications: list[str], prefix: Path, channel: Path) -> None:
