@@ -13,6 +13,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/progress.smk"
 include: "rules/images.smk"
 include: "rules/synthesis.smk"
 include: "rules/pretraining.smk"
@@ -41,10 +42,11 @@ rule all:
         f"{RESULTS}/report/provenance.html",
 
 
-# Jobs on a cluster read this file again, perhaps hours later: they compute only what their run began with.
 onstart:
     record_run()
+    report_progress()
 
 
+# A job on a cluster reads this file again, perhaps hours later: it computes only what its run began with.
 if not workflow.is_main_process:
     check_run()

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -135,12 +134,12 @@ def picture_source(role):
     """Where a role's pictures come from: a folder or list file of the user, or a folder the workflow fills."""
     if role == "validation":
         return f"{RESULTS}/images/drawn/validation"
-    return f"{RESULTS}/images/drawn/{role}" if SAMPLE else os.path.expandvars(IMAGES[role])
+    return f"{RESULTS}/images/drawn/{role}" if SAMPLE else folders.expanded(IMAGES[role])
 
 
 def ground_truth_source():
     """The sample's ground truth, or the user's; "" where there is none."""
-    return f"{RESULTS}/images/drawn/ground_truth.csv" if SAMPLE else os.path.expandvars(IMAGES["ground_truth"] or "")
+    return f"{RESULTS}/images/drawn/ground_truth.csv" if SAMPLE else folders.expanded(IMAGES["ground_truth"] or "")
 
 
 def ground_truth_input():
@@ -219,7 +218,7 @@ def backbones_from(*sources):
 def weights_file(backbone):
     """The file that a backbone's weights come from, as an input: a new one is noticed."""
     weights = config["backbone_table"][backbone]["weights"]
-    return os.path.expandvars(weights["path"]) if weights["source"] == "file" else []
+    return folders.expanded(weights["path"]) if weights["source"] == "file" else []
 
 
 def synthesised(family, ending):

@@ -42,20 +42,20 @@ rule evaluate:
         summary=f"{RESULTS}/evaluation/matching.json",
         table=report(
             f"{RESULTS}/evaluation/matching_table.csv",
-            category="2 Evaluation",
+            category="Evaluation",
             labels={"figure": "3 all rows as a table (CSV)"},
             caption="../report/table.rst",
         ),
         curve=f"{RESULTS}/evaluation/precision_recall.csv",
         figure=report(
             f"{RESULTS}/evaluation/precision_recall.png",
-            category="2 Evaluation",
+            category="Evaluation",
             labels={"figure": "1 precision and recall"},
             caption="../report/precision_recall.rst",
         ),
         ablation=report(
             f"{RESULTS}/evaluation/ablation.png",
-            category="2 Evaluation",
+            category="Evaluation",
             labels={"figure": "2 what each ingredient is worth"},
             caption="../report/ablation.rst",
         ),
@@ -103,7 +103,7 @@ rule measure_training_gain:
         table=f"{RESULTS}/evaluation/training_gain.csv",
         figure=report(
             f"{RESULTS}/evaluation/training_gain.png",
-            category="3 Training",
+            category="Training",
             labels={"figure": "1 gain of each training"},
             caption="../report/training_gain.rst",
         ),

@@ -17,7 +17,7 @@ rule draw_gallery:
         [
             report(
                 f"{RESULTS}/report/matches/{kind}.png",
-                category="1 Matches",
+                category="Matches",
                 labels={"gallery": f"{number} {kind}"},
                 caption=f"../report/matches_{kind}.rst",
             )
@@ -58,7 +58,7 @@ rule draw_training_curves:
     output:
         report(
             f"{RESULTS}/report/training_curves.png",
-            category="3 Training",
+            category="Training",
             labels={"figure": "2 loss of the trainings"},
             caption="../report/training_curves.rst",
         ),
@@ -86,7 +86,7 @@ rule draw_pretraining_curves:
     output:
         report(
             f"{RESULTS}/report/pretraining_curves.png",
-            category="3 Training",
+            category="Training",
             labels={"figure": "3 loss of the pretrainings"},
             caption="../report/pretraining_curves.rst",
         ),
@@ -115,7 +115,7 @@ rule draw_synthesis_sheet:
     output:
         report(
             f"{RESULTS}/report/synthesis/{{family}}.jpg",
-            category="4 Synthesised pictures",
+            category="Synthesised pictures",
             labels={"family": "{family}"},
             caption="../report/synthesis.rst",
         ),
@@ -149,7 +149,7 @@ rule list_provenance:
     output:
         report(
             f"{RESULTS}/report/provenance.html",
-            category="5 Provenance",
+            category="Provenance",
             labels={"page": "versions, configuration, weights, run times"},
             caption="../report/provenance.rst",
         ),
@@ -165,7 +165,9 @@ rule list_provenance:
         runtime=minutes(60),
     params:
         code=code_of("list_provenance.py", "evaluation"),
-        configuration=configuration_as_yaml(),
+        # Compared by its digest, so that the reason of a rerun is short; what is derived from the input is not compared.
+        configuration_digest=provenance.value_digest(configuration_as_yaml()),
+        configuration=lambda w, input: configuration_as_yaml(),
         snakemake=snakemake.__version__,
         seeds=json.dumps({"seed": config["seed"], "whitening.seed": config["whitening"]["seed"]}),
         rule_threads=threads_of_rules(),

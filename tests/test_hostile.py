@@ -121,7 +121,9 @@ def test_ids_are_unique_and_lead_to_the_file(folder, scanned):
 
 def test_the_scan_says_nothing_but_its_own_lines(scanned):
     lines = scanned[2].splitlines()
-    assert lines and all(re.match(r"\d\d:\d\d:\d\d \d+ (of \d+ )?pictures", line) for line in lines)
+    assert lines and all(
+        re.match(r"[\d:]{8} (scan_images.py|input|output|settings|\d+ pictures|done in)", line) for line in lines
+    )
 
 
 def test_no_picture_takes_more_than_a_gigabyte(folder, scanned, tmp_path):

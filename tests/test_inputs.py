@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from running import snakemake
 
 from copytrace import configuration, counts
 from copytrace.errors import InputError
@@ -136,5 +138,23 @@ def test_the_script_without_a_ground_truth(check, tmp_path):
 def test_the_script_stops_with_one_sentence_and_leaves_nothing(check, tmp_path, truth, changes, sentence):
     done = check(truth, **changes)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and sentence in done.stderr and done.stderr.count("\n") == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and sentence in last and "Traceback" not in done.stderr
     assert not (tmp_path / "counts.csv").exists()
+
+
+def test_the_home_folder_and_variables_are_filled_in_everywhere(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    for name in ("training.txt", "references.txt", "queries.txt", "truth.txt", "w.npz"):
+        (tmp_path / name).touch()
+    paths = {"training": "~/training.txt", "references": "$THERE/references.txt", "queries": "~/queries.txt"}
+    settings = {"images": paths | {"ground_truth": "~/truth.txt"}}
+    settings["backbone_table"] = {
+        "resnet10": {"weights": {"source": "file", "path": "~/w.npz", "mapping": "torchvision"}}
+    }
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(settings))
+    variables = {"HOME": str(tmp_path), "THERE": str(tmp_path)}
+    dry = snakemake(tmp_path, "-n", overlays=(tmp_path / "overlay.yaml",), variables=variables)
+    named = set(re.findall(rf"{re.escape(str(tmp_path))}/[a-z]+\.\w+", dry.stdout + dry.stderr))
+    expected = ["training.txt", "references.txt", "queries.txt", "truth.txt", "w.npz"]
+    assert named >= {str(tmp_path / name) for name in expected}, dry.stdout + dry.stderr

@@ -68,6 +68,7 @@ def train(paths, checkpoints):
         steps=SETTINGS.steps,
         checkpoints=checkpoints,
         precision="fp32",
+        pictures=SETTINGS.batch,
         threads=1,
         execution=Execution(workers=0, checkpoint_every=2, keep_checkpoints=1),
     )

@@ -113,6 +113,7 @@ def train(training_set, checkpoints, steps=SETTINGS.steps):
         steps=steps,
         checkpoints=checkpoints,
         precision="fp32",
+        pictures=SETTINGS.classes_per_batch * SETTINGS.copies_per_class,
         threads=1,
         execution=EXECUTION,
     )

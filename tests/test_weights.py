@@ -276,9 +276,11 @@ def test_timm_weights_and_a_failed_download(monkeypatch):
     assert header["source"] == "timm" and header["tag"]
 
     def offline(name, pretrained):
-        raise OSError("no route to host\nlong traceback")
+        raise LookupError("an error happened") from OSError("no route to host\nlong traceback")
 
     monkeypatch.setattr(weights, "create_timm_network", offline)
-    with pytest.raises(InputError, match=r"timm:test_resnet can't be fetched \(OSError: no route to host\)") as told:
+    with pytest.raises(
+        InputError, match=r"timm:test_resnet could not be downloaded \(OSError: no route to host\)"
+    ) as told:
         load_backbone_weights(backbone, {"source": "timm"})
     assert "\n" not in str(told.value)

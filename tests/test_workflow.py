@@ -1,6 +1,8 @@
 """The whole workflow at micro size, as a user runs it: `snakemake`, in a folder of its own."""
 
+import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -22,6 +24,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("micro")
     run = snakemake(folder, "--cores", "2")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    (folder / "terminal.txt").write_text(run.stderr)
     return folder
 
 
@@ -47,11 +50,36 @@ def test_evaluation_has_every_row_of_the_ablation(finished):
     assert len(gain["rows"]) == 6
 
 
-def test_every_job_says_how_fast_it_was(finished):
-    logs = list((finished / "results" / "logs").rglob("*.log"))
-    silent = [log for log in logs if "peak memory" not in log.read_text()]
-    cheap = {"list_images", "merge_manifests", "collect_rejected", "check_inputs"}
-    assert not [log for log in silent if not cheap & {log.stem, log.parent.name}]
+def test_every_log_names_inputs_and_outputs_and_ends_with_rate_seconds_and_memory(finished):
+    """Held against what Snakemake itself says of the jobs."""
+    summary = list(csv.DictReader(snakemake(finished, "--detailed-summary").stdout.splitlines(), delimiter="\t"))
+    jobs = {row["log-file(s)"]: row for row in summary}
+    logs = {str(path.relative_to(finished)) for path in (finished / "results" / "logs").rglob("*.log")}
+    assert set(jobs) == logs
+    for row in summary:
+        said = (finished / row["log-file(s)"]).read_text()
+        assert re.search(rf"output(, \w+)?: (.* )?{re.escape(row['output_file'])}( |\n)", said), said
+    for log, row in jobs.items():
+        lines = (finished / log).read_text().splitlines()
+        named = [line for line in lines if re.match(r"[\d:]{8} input, ", line)]
+        inputs = set(filter(None, row["input-file(s)"].split(",")))
+        if row["rule"] == "list_provenance":  # it waits for everything and reads little of it
+            inputs = {path for path in inputs if path.endswith(("rejected.csv", ".safetensors"))}
+        left_out = sum(int(count) - 2 for count in re.findall(r" … \S+ \((\d+) files\)", "\n".join(named)))
+        assert len([path for path in inputs if path not in "\n".join(named)]) <= left_out, (inputs, lines)
+        rate = r"[\d:]{8} [\d,]+ [a-z ]+ in [\d.]+ s: .*/s, 1 thread\(s\)"
+        assert [line for line in lines if re.fullmatch(rate, line)], lines
+        assert re.fullmatch(r"[\d:]{8} done in [\d.]+ s, peak memory [\d,]+ MB", lines[-1]), lines
+        assert all(re.match(r"[\d:]{8} ", line) for line in lines), lines  # no library has put in a word
+
+
+def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
+    said = (finished / "terminal.txt").read_text()
+    lines = re.findall(r"^0:\d\d:\d\d so far, about 0:\d\d:\d\d left.*; under way: (.*)$", said, re.MULTILINE)
+    assert lines, said
+    folder = finished / "results" / "logs"
+    logs = {str(path.relative_to(folder)) for path in folder.rglob("*.log")}
+    assert {f"{name}.log" for line in lines for name in line.split(", ")} <= logs
 
 
 def test_no_checkpoint_is_left_behind(finished):

@@ -1,6 +1,5 @@
 """Hold the ground truth and the settings against the pictures of all roles, before any of them is decoded."""
 
-import argparse
 import json
 import logging
 
@@ -13,28 +12,30 @@ log = logging.getLogger("copytrace")
 
 def main() -> None:
     """Read the arguments and the tables, check, write the numbers of pictures and the ground truth in one form."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = runtime.Arguments(__doc__)
     parser.add_argument("--roles", nargs="+", required=True, help="training, references, queries, backgrounds")
-    parser.add_argument("--listings", nargs="+", required=True, help="Parquet with image_id, one for each role")
+    parser.add_input("--listings", nargs="+", required=True, help="Parquet with image_id, one for each role")
     parser.add_argument("--demand", type=json.loads, required=True, help="JSON: what the settings ask of the numbers")
-    parser.add_argument("--ground-truth", help="CSV: query_id, reference_id (header optional)")
-    parser.add_argument("--counts", required=True, help="CSV to write: role, pictures")
-    parser.add_argument("--output", help="CSV to write: query_id, reference_id")
-    args = parser.parse_args()
+    parser.add_input("--ground-truth", help="CSV: query_id, reference_id (header optional)")
+    parser.add_output("--counts", required=True, help="CSV to write: role, pictures")
+    parser.add_output("--output", help="CSV to write: query_id, reference_id")
+    args = parser.parse()
 
-    ids = {
-        role: pd.read_parquet(listing, columns=["image_id"])["image_id"]
-        for role, listing in zip(args.roles, args.listings, strict=True)
-    }
-    pictures = {role: len(known) for role, known in ids.items()}
-    counts.check(args.demand, pictures)
-    if args.ground_truth:
-        truth = ground_truth.read(args.ground_truth)
-        ground_truth.check(truth, ids["queries"], ids["references"])
-        manifests.write_table(truth, args.output)
-        pairs = (truth["reference_id"] != "").sum()
-        log.info("%d pairs; %d of %d queries are named", pairs, truth["query_id"].nunique(), pictures["queries"])
-    manifests.write_table(pd.DataFrame(pictures.items(), columns=["role", "pictures"]), args.counts)
+    with runtime.Throughput("pictures", threads=1) as done:
+        ids = {
+            role: pd.read_parquet(listing, columns=["image_id"])["image_id"]
+            for role, listing in zip(args.roles, args.listings, strict=True)
+        }
+        pictures = {role: len(known) for role, known in ids.items()}
+        counts.check(args.demand, pictures)
+        if args.ground_truth:
+            truth = ground_truth.read(args.ground_truth)
+            ground_truth.check(truth, ids["queries"], ids["references"])
+            manifests.write_table(truth, args.output)
+            pairs = (truth["reference_id"] != "").sum()
+            log.info("%d pairs; %d of %d queries are named", pairs, truth["query_id"].nunique(), pictures["queries"])
+        manifests.write_table(pd.DataFrame(pictures.items(), columns=["role", "pictures"]), args.counts)
+        done.add(sum(pictures.values()))
     log.info("%s", ", ".join(f"{number} {role}" for role, number in pictures.items()))
 
 

@@ -1,6 +1,5 @@
 """Merge the voted pairs of all families, and of the reference tiles, into the ranked list of matches."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -12,23 +11,23 @@ from copytrace.tables import read_footer
 
 def main() -> None:
     """Read the arguments, combine, write the ranked list."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--voted", type=Path, nargs="+", required=True, help="voted pairs of the families")
-    parser.add_argument(
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--voted", type=Path, nargs="+", required=True, help="voted pairs of the families")
+    parser.add_input(
         "--tile-votes",
         type=Path,
         nargs="*",
         default=[],
         help="voted pairs of whole queries and reference tiles",
     )
-    parser.add_argument("--parts", type=Path, required=True, help="parts of the queries")
-    parser.add_argument("--faces", type=Path, help="number of faces in each reference")
+    parser.add_input("--parts", type=Path, required=True, help="parts of the queries")
+    parser.add_input("--faces", type=Path, help="number of faces in each reference")
     parser.add_argument("--ensembling", required=True, help="the section `ensembling` as JSON")
     parser.add_argument("--family-sides", required=True, help='JSON {"family": minimum part side in pixels}')
-    parser.add_argument("--queries", type=Path, required=True, help="manifest of the queries")
+    parser.add_input("--queries", type=Path, required=True, help="manifest of the queries")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True, help="CSV query_id,reference_id,score")
-    args = parser.parse_args()
+    parser.add_output("--output", type=Path, required=True, help="CSV query_id,reference_id,score")
+    args = parser.parse()
     runtime.set_threads(args.threads)
 
     settings = ensembling.Ensembling.from_json(args.ensembling)

@@ -1,6 +1,5 @@
 """Tables the parts of one shard of queries: fixed boxes, turns and the boxes of selective search."""
 
-import argparse
 import json
 from functools import partial
 from typing import Any
@@ -15,14 +14,14 @@ from copytrace.proposals import SearchSettings, propose
 
 def main() -> None:
     """Read the arguments, lay out the fixed parts, search the pictures if asked to, write one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queries", required=True, help="manifest of the queries")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--queries", required=True, help="manifest of the queries")
     parser.add_argument("--parts", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--shards", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     kinds = args.parts["kinds"]
     parts.check_kinds(kinds, [*parts.QUERY_LAYOUTS, "selective_search"], "parts.kinds")
     manifest = pd.read_parquet(args.queries)

@@ -1,6 +1,5 @@
 """Tables the tiles of all references: grids, centre and thirds, from the manifest's sizes alone."""
 
-import argparse
 import json
 
 import pandas as pd
@@ -10,11 +9,11 @@ from copytrace import parts, runtime
 
 def main() -> None:
     """Read the manifest, lay out the tiles, write one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--references", required=True, help="manifest of the references")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--references", required=True, help="manifest of the references")
     parser.add_argument("--tiles", required=True, type=json.loads, help="the section of that name")
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     runtime.set_threads(1)
     kinds = args.tiles["kinds"]
     parts.check_kinds(kinds, parts.REFERENCE_LAYOUTS, "tiles.kinds")

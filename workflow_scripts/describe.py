@@ -1,6 +1,5 @@
 """Describe the parts of one shard of pictures with every model and scale of a unit."""
 
-import argparse
 import json
 
 import pandas as pd
@@ -11,10 +10,10 @@ from copytrace.parts import whole_pictures
 
 def main() -> None:
     """Read the arguments, describe, whiten, write one descriptor file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--manifest", required=True, help="pictures of a role")
-    parser.add_argument("--parts", help="their parts; whole pictures only where not given")
-    parser.add_argument("--whitening", required=True)
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--manifest", required=True, help="pictures of a role")
+    parser.add_input("--parts", help="their parts; whole pictures only where not given")
+    parser.add_input("--whitening", required=True)
     parser.add_argument("--models", required=True, type=json.loads, help="name, weights, grey, blur of each model")
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
@@ -22,8 +21,9 @@ def main() -> None:
     parser.add_argument("--shards", required=True, type=int)
     parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True)
+    args = parser.parse()
+    runtime.log_files("input", "weights", [model["weights"] for model in args.models])
     runtime.set_threads(args.threads)
     manifest = pd.read_parquet(args.manifest)
     start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)

@@ -1,6 +1,5 @@
 """Draw the gallery of matches: right, wrong and missed ones, or the best where there is no ground truth."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -11,22 +10,22 @@ from copytrace import ensembling, gallery, ground_truth, runtime
 
 def main() -> None:
     """Read the arguments, choose pairs, read their evidence, draw the sheets."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--final", type=Path, required=True, help="CSV query_id,reference_id,score")
-    parser.add_argument("--voted", type=Path, nargs="+", required=True, help="voted pairs of the families")
-    parser.add_argument(
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--final", type=Path, required=True, help="CSV query_id,reference_id,score")
+    parser.add_input("--voted", type=Path, nargs="+", required=True, help="voted pairs of the families")
+    parser.add_input(
         "--tile-votes",
         type=Path,
         nargs="*",
         default=[],
         help="voted pairs of whole queries and reference tiles; needs --tiles",
     )
-    parser.add_argument("--parts", type=Path, required=True, help="parts of the queries")
-    parser.add_argument("--tiles", type=Path, help="tiles of the references")
-    parser.add_argument("--faces", type=Path, help="number of faces in each reference")
-    parser.add_argument("--queries", type=Path, required=True, help="manifest of the queries")
-    parser.add_argument("--references", type=Path, required=True, help="manifest of the references")
-    parser.add_argument("--ground-truth", type=Path, help="CSV query_id,reference_id")
+    parser.add_input("--parts", type=Path, required=True, help="parts of the queries")
+    parser.add_input("--tiles", type=Path, help="tiles of the references")
+    parser.add_input("--faces", type=Path, help="number of faces in each reference")
+    parser.add_input("--queries", type=Path, required=True, help="manifest of the queries")
+    parser.add_input("--references", type=Path, required=True, help="manifest of the references")
+    parser.add_input("--ground-truth", type=Path, help="CSV query_id,reference_id")
     parser.add_argument(
         "--count",
         choices=["all", "listed"],
@@ -37,11 +36,11 @@ def main() -> None:
     parser.add_argument("--family-sides", required=True, help='JSON {"family": minimum part side in pixels}')
     parser.add_argument("--matches", type=int, default=8, help="rows of a sheet")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--right", type=Path, help="sheet of right matches (PNG)")
-    parser.add_argument("--wrong", type=Path, help="sheet of wrong matches (PNG)")
-    parser.add_argument("--missed", type=Path, help="sheet of missed matches (PNG)")
-    parser.add_argument("--best", type=Path, help="sheet of the best matches, without ground truth (PNG)")
-    args = parser.parse_args()
+    parser.add_output("--right", type=Path, help="sheet of right matches (PNG)")
+    parser.add_output("--wrong", type=Path, help="sheet of wrong matches (PNG)")
+    parser.add_output("--missed", type=Path, help="sheet of missed matches (PNG)")
+    parser.add_output("--best", type=Path, help="sheet of the best matches, without ground truth (PNG)")
+    args = parser.parse()
     judged_sheets = [args.right, args.wrong, args.missed]
     if args.ground_truth and (args.best or None in judged_sheets):
         parser.error("with --ground-truth give --right, --wrong and --missed")

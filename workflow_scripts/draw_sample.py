@@ -56,17 +56,17 @@ def draw(args: argparse.Namespace, folder: Path, task: tuple[int, Query | None])
 
 def main() -> None:
     """Read the arguments, draw, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = runtime.Arguments(__doc__)
     parser.add_argument("--role", required=True, choices=("training", "references", "queries"))
     parser.add_argument("--count", type=int, required=True, help="pictures to draw")
     parser.add_argument("--references", type=int, required=True, help="references in the sample, whatever the role")
     parser.add_argument("--side", type=int, default=256, help="longer side in pixels")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
-    parser.add_argument("--ground-truth", type=Path, help="CSV to write (queries)")
-    parser.add_argument("--edits", type=Path, help="CSV to write (queries)")
+    parser.add_output("--output", type=Path, required=True, help="folder to make")
+    parser.add_output("--ground-truth", type=Path, help="CSV to write (queries)")
+    parser.add_output("--edits", type=Path, help="CSV to write (queries)")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse()
     if min(args.count, args.references) < 1 or args.side < 32:
         raise InputError("--count and --references must be at least 1 and --side at least 32.")
     if args.role == "queries" and (args.ground_truth is None or args.edits is None):

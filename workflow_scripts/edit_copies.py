@@ -1,6 +1,5 @@
 """Make edited copies of given pictures, and queries without a source, with their ground truth."""
 
-import argparse
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,18 +44,18 @@ def make(seed: int, folder: Path, backgrounds: list[str], task: tuple[int, Query
 
 def main() -> None:
     """Read the arguments, edit, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True, help="pictures to copy (Parquet)")
-    parser.add_argument("--foreign", type=Path, required=True, help="pictures for collages and backgrounds (Parquet)")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--manifest", type=Path, required=True, help="pictures to copy (Parquet)")
+    parser.add_input("--foreign", type=Path, required=True, help="pictures for collages and backgrounds (Parquet)")
     parser.add_argument("--copies", type=int, required=True)
     parser.add_argument("--without-source", type=int, default=0, help="queries from --unrelated")
-    parser.add_argument("--unrelated", type=Path, help="pictures that no reference is a copy of (Parquet)")
+    parser.add_input("--unrelated", type=Path, help="pictures that no reference is a copy of (Parquet)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
-    parser.add_argument("--ground-truth", type=Path, required=True, help="CSV to write")
-    parser.add_argument("--edits", type=Path, required=True, help="CSV to write")
+    parser.add_output("--output", type=Path, required=True, help="folder to make")
+    parser.add_output("--ground-truth", type=Path, required=True, help="CSV to write")
+    parser.add_output("--edits", type=Path, required=True, help="CSV to write")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse()
     if args.without_source and args.unrelated is None:
         raise InputError("--without-source needs --unrelated, the manifest of the pictures to make them from.")
     sources, backgrounds = read_manifest(args.manifest), read_manifest(args.foreign)

@@ -1,6 +1,5 @@
 """Measure the ranked list of matches, and what each ingredient of the ensemble is worth."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -12,16 +11,16 @@ from copytrace.tables import read_footer
 
 def main() -> None:
     """Read the arguments, measure, write numbers, table, curves and figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--final", type=Path, required=True, help="the full system's CSV")
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True, help="unvoted pairs of every family")
-    parser.add_argument("--tile-pairs", type=Path, nargs="*", default=[], help="unvoted reference-tile pairs")
-    parser.add_argument("--parts", type=Path, required=True, help="parts of the queries")
-    parser.add_argument("--faces", type=Path, help="number of faces in each reference")
-    parser.add_argument("--hash", type=Path, help="the perceptual hash's CSV, as baseline")
-    parser.add_argument("--ground-truth", type=Path, required=True, help="CSV query_id,reference_id")
-    parser.add_argument("--queries", type=Path, required=True, help="manifest of the queries")
-    parser.add_argument("--references", type=Path, required=True, help="manifest of the references")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--final", type=Path, required=True, help="the full system's CSV")
+    parser.add_input("--pairs", type=Path, nargs="+", required=True, help="unvoted pairs of every family")
+    parser.add_input("--tile-pairs", type=Path, nargs="*", default=[], help="unvoted reference-tile pairs")
+    parser.add_input("--parts", type=Path, required=True, help="parts of the queries")
+    parser.add_input("--faces", type=Path, help="number of faces in each reference")
+    parser.add_input("--hash", type=Path, help="the perceptual hash's CSV, as baseline")
+    parser.add_input("--ground-truth", type=Path, required=True, help="CSV query_id,reference_id")
+    parser.add_input("--queries", type=Path, required=True, help="manifest of the queries")
+    parser.add_input("--references", type=Path, required=True, help="manifest of the references")
     parser.add_argument("--ensembling", required=True, help="the section `ensembling` as JSON")
     parser.add_argument("--evaluation", required=True, help="the section `evaluation` as JSON")
     parser.add_argument("--family-sides", required=True, help='JSON {"family": minimum part side in pixels}')
@@ -29,12 +28,12 @@ def main() -> None:
     parser.add_argument("--untrained", nargs="*", default=[], help="families of untrained networks")
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True, help="matching.json")
-    parser.add_argument("--table", type=Path, required=True, help="the rows as CSV")
-    parser.add_argument("--curve", type=Path, required=True, help="precision-recall curves as CSV")
-    parser.add_argument("--figure", type=Path, required=True, help="precision-recall curves as PNG")
-    parser.add_argument("--ablation-figure", type=Path, required=True, help="micro-AP of every row as PNG")
-    args = parser.parse_args()
+    parser.add_output("--output", type=Path, required=True, help="matching.json")
+    parser.add_output("--table", type=Path, required=True, help="the rows as CSV")
+    parser.add_output("--curve", type=Path, required=True, help="precision-recall curves as CSV")
+    parser.add_output("--figure", type=Path, required=True, help="precision-recall curves as PNG")
+    parser.add_output("--ablation-figure", type=Path, required=True, help="micro-AP of every row as PNG")
+    args = parser.parse()
     runtime.set_threads(args.threads)
 
     settings = ensembling.Ensembling.from_json(args.ensembling)

@@ -1,6 +1,5 @@
 """Counts the faces in one shard of the pictures of a role."""
 
-import argparse
 import json
 from functools import partial
 
@@ -14,14 +13,14 @@ from copytrace.imaging import load_image
 
 def main() -> None:
     """Read the arguments, count, write one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--manifest", required=True, help="pictures of a role")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--manifest", required=True, help="pictures of a role")
     parser.add_argument("--faces", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--shards", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     manifest = pd.read_parquet(args.manifest)
     start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
     pictures = manifest.iloc[start:stop]

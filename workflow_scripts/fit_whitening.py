@@ -1,6 +1,5 @@
 """Fit the whitening of a unit's models, per scale, on a sample of the training pictures; whiten the sample too."""
 
-import argparse
 import json
 
 import numpy as np
@@ -14,17 +13,18 @@ from copytrace.whitening import fit_whitening
 
 def main() -> None:
     """Read the arguments, describe the sample, fit and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--training", required=True, help="manifest of the training pictures")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--training", required=True, help="manifest of the training pictures")
     parser.add_argument("--models", required=True, type=json.loads, help="name, weights, grey, blur of each model")
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--whitening", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--sample", required=True, help="descriptor file of the sample to write")
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--sample", required=True, help="descriptor file of the sample to write")
+    parser.add_output("--output", required=True)
+    args = parser.parse()
+    runtime.log_files("input", "weights", [model["weights"] for model in args.models])
     runtime.set_threads(args.threads)
     settings = args.whitening
     manifest = pd.read_parquet(args.training)

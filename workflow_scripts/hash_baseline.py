@@ -1,6 +1,5 @@
 """Match pictures by the perceptual hash PDQ alone: each query's closest references, in eight positions."""
 
-import argparse
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,13 +12,13 @@ from copytrace.imaging import load_image
 
 def main() -> None:
     """Read the arguments, hash both sides, search, write `query_id,reference_id,score`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queries", required=True, help="manifest (Parquet)")
-    parser.add_argument("--references", required=True, help="manifest (Parquet)")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--queries", required=True, help="manifest (Parquet)")
+    parser.add_input("--references", required=True, help="manifest (Parquet)")
     parser.add_argument("--pairs-per-query", type=int, default=10, help="references kept for each query")
     parser.add_argument("--threads", type=int, default=1, help="pictures hashed at once")
-    parser.add_argument("--output", required=True, help="CSV to write; score = 1 - differing bits / 256")
-    args = parser.parse_args()
+    parser.add_output("--output", required=True, help="CSV to write; score = 1 - differing bits / 256")
+    args = parser.parse()
     runtime.set_threads(args.threads)
 
     queries, references = pd.read_parquet(args.queries), pd.read_parquet(args.references)

@@ -1,6 +1,5 @@
 """List the pictures of one role: the files of a folder, or those that a list file names."""
 
-import argparse
 import logging
 
 from copytrace import manifests, runtime
@@ -10,16 +9,18 @@ log = logging.getLogger("copytrace")
 
 def main() -> None:
     """Read the arguments, list, write the listing and what it could not name."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", required=True, help="folder, or list file with one path per line")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--source", required=True, help="folder, or list file with one path per line")
     parser.add_argument("--role", required=True, help="training, references, queries or backgrounds")
-    parser.add_argument("--listing", required=True, help="Parquet to write: image_id, path")
-    parser.add_argument("--rejected", required=True, help="CSV to write: role, path, reason")
-    args = parser.parse_args()
+    parser.add_output("--listing", required=True, help="Parquet to write: image_id, path")
+    parser.add_output("--rejected", required=True, help="CSV to write: role, path, reason")
+    args = parser.parse()
 
-    listing, rejected = manifests.list_pictures(args.source)
-    manifests.write_table(listing, args.listing)
-    manifests.write_rejected(rejected, args.role, args.rejected)
+    with runtime.Throughput("pictures", threads=1) as done:
+        listing, rejected = manifests.list_pictures(args.source)
+        manifests.write_table(listing, args.listing)
+        manifests.write_rejected(rejected, args.role, args.rejected)
+        done.add(len(listing) + len(rejected))
     log.info("%d %s listed, %d rejected", len(listing), args.role, len(rejected))
 
 

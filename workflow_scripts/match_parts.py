@@ -14,20 +14,20 @@ from copytrace.synthesis.classes import class_table
 
 def main() -> None:
     """Read the arguments, match every model and scale, write one table of pairs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queries", required=True, nargs="+", help="descriptor files of the query parts")
-    parser.add_argument("--references", required=True, nargs="+", help="descriptor files of references or tiles")
-    parser.add_argument("--background", required=True, nargs="+", help="descriptor files of the training pictures")
-    parser.add_argument("--training", required=True, help="manifest of the training pictures")
-    parser.add_argument("--faces", help="faces of the training pictures, for a family with classes of faces")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--queries", required=True, nargs="+", help="descriptor files of the query parts")
+    parser.add_input("--references", required=True, nargs="+", help="descriptor files of references or tiles")
+    parser.add_input("--background", required=True, nargs="+", help="descriptor files of the training pictures")
+    parser.add_input("--training", required=True, help="manifest of the training pictures")
+    parser.add_input("--faces", help="faces of the training pictures, for a family with classes of faces")
     parser.add_argument("--models", required=True, nargs="+")
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--matching", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--class-stride", type=int, help="leave the pictures trained on out of the background")
     parser.add_argument("--whole-queries", action="store_true", help="whole query pictures only (for tiles)")
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     runtime.set_threads(args.threads)
     settings = args.matching
 
@@ -48,7 +48,9 @@ def main() -> None:
         )
 
     tables = []
-    with runtime.Throughput("similarities", args.threads) as meter:
+    similarities = len(query_rows) * len(reference_rows)
+    searches = len(args.models) * len(args.scales)
+    with runtime.Throughput("similarities", args.threads, total=searches * similarities) as meter:
         for model in args.models:
             for scale in args.scales:
                 queries = np.concatenate([descriptor_files.read_vectors(p, model, scale) for p in args.queries])[chosen]
@@ -64,7 +66,7 @@ def main() -> None:
                 bias = matching.query_bias(queries, background(), settings["neighbours"], settings["weight"])
                 pairs = matching.best_pairs(queries, bias, references, count)
                 tables.append(_table(model, scale, pairs, query_rows, reference_rows))
-                meter.add(len(query_rows) * len(reference_rows))
+                meter.add(similarities)
     with runtime.atomic_output(args.output) as temporary:
         pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
 

@@ -1,6 +1,5 @@
 """Measure each trained model against its own initialisation, on held-out edited copies."""
 
-import argparse
 import json
 import logging
 from pathlib import Path
@@ -16,7 +15,7 @@ log = logging.getLogger("copytrace")
 
 def main() -> None:
     """Read the arguments, measure both of each pair, write numbers and a figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = runtime.Arguments(__doc__)
     parser.add_argument("--descriptors", required=True, type=Path, help="folder of the descriptor files")
     parser.add_argument(
         "--shards", required=True, type=json.loads, help='JSON {"role": descriptor files, 0: the sample}'
@@ -24,19 +23,19 @@ def main() -> None:
     parser.add_argument("--pairs", required=True, type=json.loads, help='JSON {"trained model": "untrained model"}')
     parser.add_argument("--units", required=True, type=json.loads, help='JSON {"model": "unit that described it"}')
     parser.add_argument("--scale", required=True, type=int)
-    parser.add_argument("--training", required=True, help="manifest of the training pictures")
-    parser.add_argument("--faces", help="faces of the training pictures, where some of them are classes")
+    parser.add_input("--training", required=True, help="manifest of the training pictures")
+    parser.add_input("--faces", help="faces of the training pictures, where some of them are classes")
     parser.add_argument("--class-stride", type=int, help="leave the pictures trained on out of the background")
-    parser.add_argument("--ground-truth", required=True, help="CSV query_id,reference_id of the copies")
+    parser.add_input("--ground-truth", required=True, help="CSV query_id,reference_id of the copies")
     parser.add_argument("--matching", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--samples", required=True, type=int, help="draws of the bootstrap")
     parser.add_argument("--confidence", required=True, type=float)
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--table", required=True, type=Path)
-    parser.add_argument("--figure", required=True, type=Path)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True, type=Path)
+    parser.add_output("--table", required=True, type=Path)
+    parser.add_output("--figure", required=True, type=Path)
+    args = parser.parse()
     runtime.set_threads(args.threads)
     truth = ground_truth.positive_pairs(ground_truth.read(args.ground_truth))
     queries = sorted(truth.query_id.unique())
@@ -45,11 +44,16 @@ def main() -> None:
         faces = pd.read_parquet(args.faces) if args.faces else None
         excluded = set(class_table(pd.read_parquet(args.training), args.class_stride, faces).image_id)
 
+    files = {
+        model: descriptor_files_of(args.descriptors / args.units[model], args.shards)
+        for model in sorted({*args.pairs, *args.pairs.values()})
+    }
+    named = {path for roles in files.values() for paths in roles.values() for path in paths}
+    runtime.log_files("input", "descriptors", sorted(named))
     measured: dict[str, tuple[float, np.ndarray]] = {}
-    with runtime.Throughput("models", args.threads) as meter:
-        for model in sorted({*args.pairs, *args.pairs.values()}):
-            files = descriptor_files_of(args.descriptors / args.units[model], args.shards)
-            matches = training_gain.whole_picture_matches(model, files, args.scale, excluded, args.matching)
+    with runtime.Throughput("models", args.threads, total=len(files)) as meter:
+        for model, roles in files.items():
+            matches = training_gain.whole_picture_matches(model, roles, args.scale, excluded, args.matching)
             measured[model] = training_gain.average_precisions(matches, truth, queries, args.samples, args.seed)
             meter.add()
     rows, gains = [], []

@@ -1,6 +1,5 @@
 """Join the shards of one role to its manifest, and everything that was rejected to one list."""
 
-import argparse
 import logging
 
 import pandas as pd
@@ -13,34 +12,36 @@ log = logging.getLogger("copytrace")
 
 def main() -> None:
     """Read the arguments, join, and stop if not one picture is readable, or not all where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--manifests", nargs="+", required=True, help="Parquet shards in their order")
-    parser.add_argument("--rejected", nargs="+", required=True, help="CSVs: role, path, reason")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--manifests", nargs="+", required=True, help="Parquet shards in their order")
+    parser.add_input("--rejected", nargs="+", required=True, help="CSVs: role, path, reason")
     parser.add_argument("--on-bad-image", choices=["reject", "fail"], default="reject", help="leave it out, or stop")
-    parser.add_argument("--manifest", required=True, help="Parquet to write: image_id, path, width, height")
-    parser.add_argument("--rejected-out", required=True, help="CSV to write: role, path, reason")
-    args = parser.parse_args()
+    parser.add_output("--manifest", required=True, help="Parquet to write: image_id, path, width, height")
+    parser.add_output("--rejected-out", required=True, help="CSV to write: role, path, reason")
+    args = parser.parse()
 
-    manifest = pd.concat(map(pd.read_parquet, args.manifests), ignore_index=True)
-    lists = {path: manifests.read_rejected(path) for path in args.rejected}
-    rejected = pd.concat(lists.values(), ignore_index=True)
-    if manifest.empty and rejected.empty:
-        raise InputError("no pictures were listed")
-    if rejected.size and args.on_bad_image == "fail":
-        for _, path, reason in rejected.itertuples(index=False):
-            log.info("%s: %s", path, reason)
-        role, path, reason = rejected.iloc[0]
-        raise InputError(
-            f"{len(rejected)} of {len(manifest) + len(rejected)} pictures for {role} cannot be used, and "
-            f"images.on_bad_image is fail; the first is {path}: {reason}; all are listed above and in "
-            + ", ".join(path for path, rows in lists.items() if rows.size)
-        )
-    if manifest.empty:
-        role, path, reason = rejected.iloc[0]
-        raise InputError(f"none of the {len(rejected)} pictures for {role} is readable: {path}: {reason}")
-    manifests.write_table(manifest, args.manifest)
-    manifests.write_table(rejected, args.rejected_out)
-    log.info("%d readable pictures, %d rejected: %s", len(manifest), len(rejected), args.manifest)
+    with runtime.Throughput("pictures", threads=1) as done:
+        manifest = pd.concat(map(pd.read_parquet, args.manifests), ignore_index=True)
+        lists = {path: manifests.read_rejected(path) for path in args.rejected}
+        rejected = pd.concat(lists.values(), ignore_index=True)
+        if manifest.empty and rejected.empty:
+            raise InputError("no pictures were listed")
+        if rejected.size and args.on_bad_image == "fail":
+            for _, path, reason in rejected.itertuples(index=False):
+                log.info("%s: %s", path, reason)
+            role, path, reason = rejected.iloc[0]
+            raise InputError(
+                f"{len(rejected)} of {len(manifest) + len(rejected)} pictures for {role} cannot be used, and "
+                f"images.on_bad_image is fail; the first is {path}: {reason}; all are listed above and in "
+                + ", ".join(path for path, rows in lists.items() if rows.size)
+            )
+        if manifest.empty:
+            role, path, reason = rejected.iloc[0]
+            raise InputError(f"none of the {len(rejected)} pictures for {role} is readable: {path}: {reason}")
+        manifests.write_table(manifest, args.manifest)
+        manifests.write_table(rejected, args.rejected_out)
+        done.add(len(manifest) + len(rejected))
+    log.info("%d readable pictures, %d rejected", len(manifest), len(rejected))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Joins the tables of all shards (parts or faces), in the order given, without holding them all in memory."""
 
-import argparse
-
 import pyarrow.parquet as pq
 
 from copytrace import runtime
@@ -11,10 +9,10 @@ from copytrace.tables import read_footer
 
 def main() -> None:
     """Read the shards one after the other, write one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", required=True, nargs="+", help="Parquet files with the same columns, in order")
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--tables", required=True, nargs="+", help="Parquet files with the same columns, in order")
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     runtime.set_threads(1)
 
     schema = read_footer(args.tables[0]).schema.to_arrow_schema()

@@ -1,6 +1,5 @@
 """Bring a backbone's weights from a file, from timm, or from a seeded random draw into the project's form."""
 
-import argparse
 import json
 
 from copytrace import runtime
@@ -11,17 +10,17 @@ from copytrace.networks.weights import load_backbone_weights, save_weights
 
 def main() -> None:
     """Read the arguments, load the weights strictly, write them as safetensors with a header."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = runtime.Arguments(__doc__)
     parser.add_argument("--backbone", required=True, help="name of the slot")
     parser.add_argument("--network", required=True, help="name in the registry of networks")
     parser.add_argument("--weights", required=True, type=json.loads, help="source, and mapping, sha256 of a file")
-    parser.add_argument("--file", help="for source file: the weights file")
+    parser.add_input("--file", help="for source file: the weights file")
     parser.add_argument("--dimensions", type=int, default=0, help="stop if its feature is narrower than this")
     parser.add_argument("--waveblock", action="store_true", help="stop if it has no place for a WaveBlock")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     runtime.set_threads(args.threads)
     with runtime.Throughput("networks", args.threads) as meter:
         if args.waveblock:

@@ -1,6 +1,5 @@
 """Pretrain a backbone with Barlow Twins on the training pictures, from a seeded random draw."""
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -16,8 +15,8 @@ from copytrace.pretraining import BarlowTwins, BarlowTwinsSettings, TwoViews
 
 def main() -> None:
     """Read the arguments, train or go on, write weights and curve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--training", required=True, help="manifest of the training pictures")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--training", required=True, help="manifest of the training pictures")
     parser.add_argument("--backbone", required=True, help="name of the slot")
     parser.add_argument("--network", required=True, help="name in the registry of networks")
     parser.add_argument("--barlow-twins", required=True, type=json.loads, help="the section of that name")
@@ -25,9 +24,9 @@ def main() -> None:
     parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--checkpoints", required=True, type=Path, help="folder of all checkpoints")
-    parser.add_argument("--curve", required=True)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--curve", required=True)
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     runtime.set_threads(args.threads)
     settings = BarlowTwinsSettings(**args.barlow_twins)
     identity = (args.seed, "barlow_twins", args.backbone)
@@ -52,6 +51,7 @@ def main() -> None:
         steps=settings.steps,
         checkpoints=folder,
         precision=settings.precision,
+        pictures=settings.batch,
         threads=args.threads,
         execution=runtime.Execution(**args.execution),
     )

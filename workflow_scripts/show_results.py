@@ -2,12 +2,10 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import yaml
-
-from copytrace import runtime
-from copytrace.errors import InputError
 
 HEADLINES = {
     "full": "full ensemble",
@@ -32,7 +30,7 @@ def main() -> None:
         results / name for name in ("matching.csv", "evaluation/matching.json", "evaluation/training_gain.json")
     )
     if not matches.is_file():
-        raise InputError(f"{matches} is not there: run the workflow first")
+        sys.exit(f"error: {matches} is not there: run the workflow first")
     if gain.is_file():
         print_gain(json.loads(gain.read_text()))
     if matching.is_file():
@@ -64,4 +62,4 @@ def print_gain(gain: dict) -> None:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    main()

@@ -1,6 +1,5 @@
 """Render one shard of a family's training set: a class per picture, its copies drawn from the chain."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from copytrace.synthesis.tarset import write_shard
 
 def main() -> None:
     """Read the arguments, choose the shard's classes, render and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--training", type=Path, required=True, help="manifest of the training pictures")
-    parser.add_argument("--backgrounds", type=Path, required=True, help="manifest of the foreign pictures")
-    parser.add_argument("--faces", type=Path, help="table of faces: makes a face family")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--training", type=Path, required=True, help="manifest of the training pictures")
+    parser.add_input("--backgrounds", type=Path, required=True, help="manifest of the foreign pictures")
+    parser.add_input("--faces", type=Path, help="table of faces: makes a face family")
     parser.add_argument("--family", required=True)
     parser.add_argument("--synthesis", type=json.loads, required=True, help="section of that name, JSON")
     parser.add_argument("--family-settings", type=json.loads, required=True, help="family_table.FAMILY, JSON")
@@ -26,9 +25,9 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tar", type=Path, required=True)
-    parser.add_argument("--index", type=Path, required=True, help="in the folder of the tar")
-    args = parser.parse_args()
+    parser.add_output("--tar", type=Path, required=True)
+    parser.add_output("--index", type=Path, required=True, help="in the folder of the tar")
+    args = parser.parse()
 
     manifest = pd.read_parquet(args.training, columns=["image_id", "path"])
     faces = pd.read_parquet(args.faces) if args.faces else None

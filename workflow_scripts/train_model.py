@@ -1,6 +1,5 @@
 """Train one model: a family's synthesised set on a pretrained backbone."""
 
-import argparse
 import json
 import logging
 import math
@@ -21,18 +20,18 @@ log = logging.getLogger("copytrace")
 
 def main() -> None:
     """Read the arguments, train or go on, write the model without its classifier, and its curve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--index", required=True, nargs="+", help="index tables of the synthesised set")
-    parser.add_argument("--backbone-weights", required=True)
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--index", required=True, nargs="+", help="index tables of the synthesised set")
+    parser.add_input("--backbone-weights", required=True)
     parser.add_argument("--model", required=True, help="FAMILY.BACKBONE")
     parser.add_argument("--training", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--checkpoints", required=True, type=Path, help="folder of all checkpoints")
-    parser.add_argument("--curve", required=True)
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args()
+    parser.add_output("--curve", required=True)
+    parser.add_output("--output", required=True)
+    args = parser.parse()
     runtime.set_threads(args.threads)
     settings = TrainingSettings(**args.training)
     identity = (args.seed, "training", args.model)
@@ -42,6 +41,7 @@ def main() -> None:
     )  # fmt: skip
 
     training_set = TrainingSet(args.index)
+    runtime.log_files("input", "tars", training_set.tars)
     state, pretrained = read_weights(args.backbone_weights)
     backbone = create_backbone(pretrained["network"], waveblock=settings.waveblock)
     backbone.load_state_dict(state)
@@ -58,6 +58,7 @@ def main() -> None:
         steps=settings.steps,
         checkpoints=folder,
         precision=settings.precision,
+        pictures=settings.classes_per_batch * settings.copies_per_class,
         threads=args.threads,
         execution=runtime.Execution(**args.execution),
     )

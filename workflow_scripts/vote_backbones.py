@@ -1,6 +1,5 @@
 """Keep the pairs of one family on which enough of its backbones agree, scale by scale."""
 
-import argparse
 from pathlib import Path
 
 from copytrace import ensembling, runtime
@@ -9,13 +8,13 @@ from copytrace.errors import InputError
 
 def main() -> None:
     """Read the arguments, vote, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True, help="tables of pairs (Parquet)")
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--pairs", type=Path, nargs="+", required=True, help="tables of pairs (Parquet)")
     parser.add_argument("--family", required=True, help="rows of other families are left out")
     parser.add_argument("--minimum", type=int, required=True, help="backbones that must list a pair")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True, help="table of the surviving pairs (Parquet)")
-    args = parser.parse_args()
+    parser.add_output("--output", type=Path, required=True, help="table of the surviving pairs (Parquet)")
+    args = parser.parse()
     runtime.set_threads(args.threads)
 
     with runtime.Throughput("pairs", args.threads) as done:

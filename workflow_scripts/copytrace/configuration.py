@@ -276,7 +276,7 @@ def _check_results(config: Config) -> None:
         raise InputError(f"results is {config['results']}, which commands would take for a flag: write ./ before it")
     results = Path(os.path.realpath(config["results"]))
     for role in (*ROLES, "backgrounds"):
-        source = os.path.realpath(os.path.expandvars(config["images"][role])) if config["images"][role] else None
+        source = os.path.realpath(folders.expanded(config["images"][role])) if config["images"][role] else None
         if source and results.is_relative_to(source) and Path(source).is_dir():
             raise InputError(
                 f"results ({results}) lies in the folder of images.{role}: its own pictures would be found"
@@ -289,10 +289,10 @@ def _check_results(config: Config) -> None:
 
 
 def _expanded(path: str, key: str) -> str:
-    """A path with its environment variables filled in; InputError for a variable that is not set."""
+    """A path with ~ and its environment variables filled in; InputError for a variable that is not set."""
     if "\0" in path:
         raise InputError(f"{key} contains a null character")
-    expanded = os.path.expandvars(path)
+    expanded = folders.expanded(path)
     unset = re.search(r"\$\{?(\w+)", expanded)
     if unset and not os.path.lexists(expanded):
         raise InputError(f"{key} is {path}, but the environment variable {unset[1]} is not set")

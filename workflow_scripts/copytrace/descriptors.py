@@ -108,7 +108,8 @@ def describe(
     loader = DataLoader(_Pictures(pictures, parts, variants), batch_size=None, num_workers=workers)
     out: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
     forwards = len(parts) * len(scales) * len(models)
-    with runtime.Throughput("forward passes", threads, total=forwards) as meter:
+    pictures_each = len(pictures) / max(forwards, 1)
+    with runtime.Throughput("forward passes", threads, forwards, pictures_each) as meter:
         for batch in _batches(loader, settings.batch):
             for (preprocessing, scale), pixels in zip(variants, batch):
                 network_input = to_network_input(pixels, device)

@@ -125,13 +125,14 @@ def fit(
     steps: int,
     checkpoints: Path,
     precision: str,
+    pictures: int,
     threads: int,
     execution: runtime.Execution,
 ) -> None:
     """Train `module` for `steps` steps, going on from the newest checkpoint in the folder `checkpoints`.
 
-    `batches[step]` is the batch of a step. `precision`: auto, fp32, bf16 or fp16. The folder is
-    left to the caller, who removes it once the result is written.
+    `batches[step]` is the batch of a step. `precision`: auto, fp32, bf16 or fp16. A batch has
+    `pictures` pictures. The folder is left to the caller, who removes it once the result is written.
     """
     module.to(memory_format=torch.channels_last)  # as the batches come
     resumed = _newest_readable(checkpoints)
@@ -145,8 +146,9 @@ def fit(
         num_workers=execution.workers,
         persistent_workers=execution.workers > 0,
     )
-    with warnings.catch_warnings(), runtime.Throughput("steps", threads, total=steps - start) as meter:
-        warnings.filterwarnings("ignore", message=".*(does not have many workers|num_workers|mid-epoch).*")
+    with warnings.catch_warnings(), runtime.Throughput("steps", threads, steps - start, pictures) as meter:
+        for said in ("does not have many workers", "num_workers", "mid-epoch", "The `srun` command", "LeafSpec"):
+            warnings.filterwarnings("ignore", message=f".*{said}")
         trainer = lightning.Trainer(
             accelerator="auto",
             devices=1,

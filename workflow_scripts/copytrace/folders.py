@@ -1,4 +1,4 @@
-"""Which picture files a folder holds, and a digest that changes when they do.
+"""Paths of a user: filled in; which picture files a folder holds, and a digest that changes when they do.
 
 The standard library alone: Snakemake asks for the digest each time it reads the workflow.
 """
@@ -55,6 +55,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
+
+
+def expanded(path: str) -> str:
+    """A path of the configuration with ~ and environment variables filled in, those that are set."""
+    return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111, Path would make a folder of ""
 
 
 def is_file(path: str | Path) -> bool:

@@ -1,10 +1,11 @@
-"""What every script shares: seeds, threads, whole-or-nothing outputs, errors, and its closing line.
+"""What every script shares: command line, seeds, threads, whole-or-nothing outputs, errors, and its log.
 
 Light on purpose: table scripts import it too, so it loads neither torch nor OpenCV.
 """
 
 from __future__ import annotations
 
+import argparse
 import errno
 import glob
 import hashlib
@@ -16,13 +17,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +34,54 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = logging.getLogger("copytrace")
+
+
+class Arguments(argparse.ArgumentParser):
+    """The command line of a script that tells the files it reads from those it writes; its log and --help do, too."""
+
+    def __init__(self, description: str | None):
+        super().__init__(description=description)
+        self._inputs = self.add_argument_group("inputs")
+        self._outputs = self.add_argument_group("outputs")
+        self._files: dict[str, str] = {}  # input or output, by the name in the namespace
+
+    def add_input(self, flag: str, **options: Any) -> None:
+        """Add a flag that names one or more files or folders to read."""
+        self._files[self._inputs.add_argument(flag, **options).dest] = "input"
+
+    def add_output(self, flag: str, **options: Any) -> None:
+        """Add a flag that names a file or folder to write."""
+        self._files[self._outputs.add_argument(flag, **options).dest] = "output"
+
+    def parse(self) -> argparse.Namespace:
+        """Read the command line and begin the log with it: the files, then the short ones of the settings."""
+        args = self.parse_args()
+        log.info("%s", Path(self.prog).name)
+        for name, kind in self._files.items():
+            log_files(kind, name, getattr(args, name))
+        settings = {name: value for name, value in vars(args).items() if name not in self._files}
+        short = [f"{k}={v}" for k, v in settings.items() if not isinstance(v, dict) and len(str(v)) <= 80]
+        if short:
+            log.info("settings: %s", ", ".join(short))
+        return args
+
+
+def log_files(kind: str, name: str, files: str | Path | Sequence[str | Path] | None) -> None:
+    """A line of the log for files of one kind, input or output: all of up to six, of more the first and the last."""
+    if isinstance(files, (str, Path)):
+        files = [files]
+    if not files:
+        return
+    label = kind if name == kind else f"{kind}, {name}"
+    if len(files) > 6:
+        log.info("%s: %s … %s (%d files)", label, _printable(files[0]), _printable(files[-1]), len(files))
+    else:
+        log.info("%s: %s", label, " ".join(map(_printable, files)))
+
+
+def _printable(path: str | Path) -> str:
+    """A path on one line whatever its name: line breaks, a terminal's commands and bytes that are no text escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def derive_seed(*identity: object) -> int:
@@ -179,14 +229,16 @@ class Execution:
 
 
 class Throughput:
-    """Counts work and says at the end how fast it went, on how many threads, with how much memory.
+    """Counts work, says on the way how much is left, and at the end how fast it went, on how many threads.
+
+    `pictures_each`: how many pictures one unit of the work takes, where it is not pictures that are counted.
 
     >>> with Throughput("pictures", threads=1) as done:
     ...     done.add(8)
     """
 
-    def __init__(self, unit: str, threads: int, total: int | None = None):
-        self.unit, self.threads, self.total = unit, threads, total
+    def __init__(self, unit: str, threads: int, total: int | None = None, pictures_each: float | None = None):
+        self.unit, self.threads, self.total, self.pictures_each = unit, threads, total, pictures_each
         self.count = 0
 
     def __enter__(self) -> Throughput:
@@ -199,34 +251,64 @@ class Throughput:
         now = time.monotonic()
         if now - self.reported >= 10:
             self.reported = now
-            rate = self.count / (now - self.started)
+            left = ""
             if self.total:
-                left = (self.total - self.count) / rate
-                log.info("%d of %d %s, %.1f/s, %.0f s left", self.count, self.total, self.unit, rate, left)
-            else:
-                log.info("%d %s, %.1f/s", self.count, self.unit, rate)
+                seconds = (self.total - self.count) * (now - self.started) / self.count
+                left = f" of {self.total:,}, {timedelta(seconds=round(seconds))} left"
+            log.info("%s %s%s: %s", f"{self.count:,}", self.unit, left, self._rate(now))
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            seconds = max(time.monotonic() - self.started, 1e-9)
+            now = time.monotonic()
+            seconds = now - self.started
             log.info(
-                "%d %s in %.2f s: %.1f %s/s, %d thread(s), peak memory %.0f MB",
-                self.count,
+                "%s %s in %.2f s: %s, %d thread(s)",
+                f"{self.count:,}",
                 self.unit,
                 seconds,
-                self.count / seconds,
-                self.unit,
+                self._rate(now),
                 self.threads,
-                peak_memory_mb(),
             )
+
+    def _rate(self, now: float) -> str:
+        rate = self.count / max(now - self.started, 1e-9)
+        pictures = "" if self.pictures_each is None else f", {rate * self.pictures_each:,.1f} pictures/s"
+        return f"{rate:,.1f} {self.unit}/s{pictures}"
+
+
+_together = 0  # the most that this process and those it started were seen to hold at once, in kB
 
 
 def peak_memory_mb() -> float:
-    """The largest resident size so far of this process or of one that it started, in MB (Linux).
+    """The most memory so far of this process and those that it started, in MB (Linux).
 
-    Of this process VmHWM, because Linux counts the peak of the process that started it into its `ru_maxrss`.
+    Of one process it is the exact peak: of this one VmHWM, because Linux counts the peak of the process that started
+    it into its `ru_maxrss`. What several hold together is looked up once a second (see `run`).
     """
-    return max(_status("VmHWM"), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1000
+    return max(_status("VmHWM"), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, _together) / 1000
+
+
+def _watch_memory() -> None:
+    """While other processes work for this one, note once a second what all hold; shared pages count once (PSS)."""
+    global _together
+    while True:
+        time.sleep(1)
+        with suppress(OSError):  # one has ended meanwhile
+            if others := list(_descendants(os.getpid())):
+                _together = max(_together, sum(map(_proportional_size, [os.getpid(), *others])))
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            yield child
+            yield from _descendants(child)
+
+
+def _proportional_size(process: int) -> int:
+    """A process's memory in kB, each shared page divided by the number of processes that share it."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def limit_memory(more: int) -> None:
@@ -247,19 +329,35 @@ def _status(name: str) -> int:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script: log lines on standard error; a mistake, a full disk or a broken table as one sentence, status 2."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    """Run a job's script: log on standard error, closed by the time it took and its peak memory.
+
+    A user's mistake, a full disk or a broken table is one sentence, the last line; the exit status is then 2.
+    """
+    lines = logging.StreamHandler()  # of our own log alone: libraries have theirs
+    lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    threading.Thread(target=_watch_memory, daemon=True).start()
+    started = time.monotonic()
+
+    def close(outcome: str) -> None:
+        log.info("%s %.1f s, peak memory %.0f MB", outcome, time.monotonic() - started, peak_memory_mb())
+
     try:
         main()
-    except (InputError, NoRoom) as mistake:
-        _stop(mistake)
-    except ValueError as error:
-        broken = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
-        if broken is None:
+    except Exception as error:
+        close("failed after")
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        _stop(f"{broken[1]} can't be read ({broken[2]}): delete it and run the same command again")
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+    close("done in")
 
 
-def _stop(sentence: object) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+def _sentence(error: Exception) -> str | None:
+    """What a user is told of a mistake, a full disk or a table that was cut off; None for any other error."""
+    if isinstance(error, InputError | NoRoom):
+        return str(error)
+    cut_off = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
+    return cut_off and f"{cut_off[1]} can't be read ({cut_off[2]}): delete it and run the same command again"

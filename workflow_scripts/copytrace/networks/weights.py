@@ -102,10 +102,13 @@ def _load_from_timm(backbone: Backbone) -> dict[str, Any]:
     except InputError:
         raise
     except Exception as failure:  # the hub's errors share no base class
-        reason = str(failure).strip().split("\n")[0]
+        cause: BaseException = failure
+        while cause.__cause__:  # the hub's own words are general
+            cause = cause.__cause__
+        reason = str(cause).strip().split("\n")[0]
         raise InputError(
-            f"the weights of {backbone.name} can't be fetched ({type(failure).__name__}: {reason}): "
-            "check the connection, or name a file with source: file"
+            f"the weights of {backbone.name} could not be downloaded ({type(cause).__name__}: {reason}): check the "
+            "connection, or fetch a file elsewhere and name it in backbone_table with source: file, path and mapping"
         ) from failure
     backbone.network.load_state_dict(pretrained.state_dict())
     about = {key: pretrained.pretrained_cfg.get(key) for key in ("tag", "hf_hub_id", "url", "license")}

@@ -67,6 +67,11 @@ class TrainingSet:
         self._offsets, self._sizes = index["offset"].to_numpy(), index["size"].to_numpy()
         self._files: dict[str, int] = {}
 
+    @property
+    def tars(self) -> list[str]:
+        """The files that hold the copies."""
+        return sorted(set(self._paths))
+
     def __len__(self) -> int:
         """Number of copies."""
         return len(self.index)
