@@ -356,8 +356,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What to tell the user of an error that is no mistake of ours; None of any other."""
+    """What a user is told of a mistake, a full disk or a table that was cut off; None for any other error."""
     if isinstance(error, InputError | NoRoom):
         return str(error)
-    broken = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
-    return f"{broken[1]} can't be read ({broken[2]}): delete it and run the same command again" if broken else None
+    cut_off = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
+    return cut_off and f"{cut_off[1]} can't be read ({cut_off[2]}): delete it and run the same command again"
