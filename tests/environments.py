@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 import yaml
 from conda_stand_in.rattler_conda import install_stand_in
+from running import skip_or_fail
 
 REPOSITORY = Path(__file__).parent.parent
 ENVIRONMENTS = sorted(path.stem for path in (REPOSITORY / "envs").glob("*.yaml"))
@@ -95,10 +95,10 @@ def conda_for(environments: Sequence[str], folder: Path) -> Conda:
     """A conda that can make these environments, put into `folder`; a test is skipped where there can be none."""
     python = conda_pins(environments[0])["python"]
     if python != f"{sys.version_info.major}.{sys.version_info.minor}":
-        pytest.skip(f"the environments ask for Python {python}; the channel's is the one that runs this test")
+        skip_or_fail(f"the environments ask for Python {python}; the channel's is the one that runs this test")
     probe = ["-m", "pip", "download", "--quiet", "--retries", "0", "--no-deps", "--no-cache-dir", "pip"]
     if subprocess.run([sys.executable, *probe], cwd=folder, capture_output=True).returncode:
-        pytest.skip("pip reaches no package index to make a conda channel from")
+        skip_or_fail("pip reaches no package index to make a conda channel from")
     pinned = pinned_versions()
     wanted = set().union(*map(conda_pins, environments)) - {"python", "pip"}
     names = {PIP_NAMES.get(name, name) for name in wanted}
