@@ -9,7 +9,7 @@ REPORT := results/report.html
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test test-slurm test-faults lint docs graphs
+.PHONY: demo install install-dev test test-slurm test-faults test-envs lint docs graphs
 
 demo: install
 	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
@@ -44,6 +44,10 @@ test-slurm: install-dev
 # FAULTS="-m ci": the quickest of them.
 test-faults: install-dev
 	python -m pytest -rs tests/cluster_faults.py $(FAULTS)
+
+# Through all conda environments, made with stand-ins for conda and its channel: tests/conda_stand_in.
+test-envs: install-dev
+	python -m pytest tests/conda_smoke.py
 
 lint: install-dev
 	ruff check .

@@ -18,10 +18,12 @@ include: "rules/images.smk"
 include: "rules/synthesis.smk"
 include: "rules/pretraining.smk"
 include: "rules/training.smk"
+include: "rules/detection.smk"
 include: "rules/parts.smk"
 include: "rules/descriptors.smk"
 include: "rules/matching.smk"
 include: "rules/ensembling.smk"
+include: "rules/second_submission.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
@@ -36,6 +38,7 @@ rule all:
     input:
         f"{RESULTS}/images/counts.csv",
         f"{RESULTS}/matching.csv",
+        second_submission(),
         f"{RESULTS}/images/rejected.csv",
         evaluation_results(),
         report_figures(),

@@ -36,13 +36,15 @@ def dot(name: str) -> str:
 
 
 def pictures(folder: Path) -> Path:
-    """An overlay that names pictures of a user: a list of one picture for every role, and a ground truth."""
+    """An overlay that names pictures of a user: a list of one picture for every role, a ground truth, and pairs."""
     roles = ("training", "references", "queries", "backgrounds")
     for role in roles:
         (folder / f"{role}.txt").write_text(f"/pictures/{role}.jpg\n")
     (folder / "truth.csv").write_text("query_id,reference_id\n")
+    (folder / "pairs.csv").write_text("query,reference\n")
     overlay = folder / "pictures.yaml"
-    images = {role: str(folder / f"{role}.txt") for role in roles} | {"ground_truth": str(folder / "truth.csv")}
+    images = {role: str(folder / f"{role}.txt") for role in roles}
+    images |= {"ground_truth": str(folder / "truth.csv"), "training_pairs": str(folder / "pairs.csv")}
     overlay.write_text(yaml.safe_dump({"images": images}))
     return overlay
 

@@ -62,10 +62,12 @@ is.
 | `families`, `backbones`, a row of `backbone_table` | the models that it adds or changes, the votes, the list |
 | `synthesis`; `grey`, `faces` or `chain` of a family | the copies, and all from the training on |
 | `pretraining`, `training`; `steps_factor` of a family | those trainings, and all from the descriptors on |
+| `detection` | the detector or only its boxes, and all from the parts on, if it is used |
 | `parts`, `tiles`, `faces` | the parts or the list of faces, and what uses them |
 | `scales`, `descriptors`, `whitening`; `blur` or `query_blur` of a family | all from the descriptors on |
 | `matching` | all from the matching on |
 | `ensembling`; `minimum_side` of a family | the votes or the list, and the evaluation |
+| `training_pairs`, `second_submission` | the models of pairs, the second list, the evaluation |
 | `untrained_families`, `validation_copies` | their descriptors, the evaluation |
 | other keys of `evaluation`; `report` | the evaluation, the report |
 | `on_bad_image`, `execution` | nothing that has been made |

@@ -32,19 +32,24 @@ RESULTS = config["results"]
 IMAGES = config["images"]
 SAMPLE = configuration.uses_sample(config)
 FAMILIES = config["families"]
+PAIR_FAMILIES = configuration.pair_families(config)
 UNTRAINED = [f for f in config["evaluation"]["untrained_families"] if f not in FAMILIES]
 BACKBONES = config["backbones"]
 SCALES = config["scales"]
 TILE_FAMILIES = config["tiles"]["families"]
 TRAINED = [f for f in FAMILIES if steps_of(f)]
-PRETRAINED = [b for b in BACKBONES if config["backbone_table"][b]["weights"]["source"] == "barlow_twins"]
+PRETRAINED = configuration.pretrained(config)
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
 GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
+DETECTS = configuration.detects(config)
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
+PRETRAINING = "pretraining" if IMAGES["pretraining"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
 UNITS = {
-    unit: models for family in FAMILIES + UNTRAINED for unit, models in configuration.units_of(config, family).items()
+    unit: models
+    for family in FAMILIES + UNTRAINED + PAIR_FAMILIES
+    for unit, models in configuration.units_of(config, family).items()
 }
 
 
@@ -131,10 +136,17 @@ def pairs_of(families):
 
 
 def picture_source(role):
-    """Where a role's pictures come from: a folder or list file of the user, or a folder the workflow fills."""
+    """Where a role's pictures come from: a folder, list or CSV of the user, or what the workflow draws."""
     if role == "validation":
         return f"{RESULTS}/images/drawn/validation"
+    if role == "pairs":
+        return pairs_source()
     return f"{RESULTS}/images/drawn/{role}" if SAMPLE else folders.expanded(IMAGES[role])
+
+
+def pairs_source():
+    """The CSV of known pairs: the sample's, or the user's."""
+    return f"{RESULTS}/images/drawn/pairs.csv" if SAMPLE else folders.expanded(IMAGES["training_pairs"])
 
 
 def ground_truth_source():
@@ -149,7 +161,7 @@ def ground_truth_input():
 
 
 def picture_source_input(role):
-    """What `list_images` depends on as files: a list file, or a folder that the workflow fills.
+    """What `list_images` depends on as files: a list file, a CSV of pairs, or what the workflow draws.
 
     A user's folder is watched by its digest instead; a source that is missing is named by the job itself.
     """
@@ -165,7 +177,12 @@ def folder_state(role):
 
 def given_roles():
     """The roles whose pictures the user names, or the sample has."""
-    return ["training", "references", "queries"] + (["backgrounds"] if IMAGES["backgrounds"] else [])
+    optional = {
+        "backgrounds": IMAGES["backgrounds"],
+        "pretraining": IMAGES["pretraining"] and PRETRAINED,
+        "pairs": PAIR_FAMILIES,
+    }
+    return ["training", "references", "queries", *(role for role, given in optional.items() if given)]
 
 
 def roles():
@@ -182,8 +199,15 @@ def parts_input(described):
     return f"{RESULTS}/parts/{described}.parquet" if described in ("queries", "tiles") else []
 
 
-def scales_of(described):
+def scales_of(unit, described):
+    if family_of(unit) in PAIR_FAMILIES:
+        return config["second_submission"]["scales"]
     return config["tiles"]["scales"] if described == "tiles" else SCALES
+
+
+def vote_of(family):
+    """How many backbones of a family must agree on a pair of query part and reference."""
+    return config["second_submission" if family in PAIR_FAMILIES else "ensembling"]["vote"]
 
 
 def models_json(unit, described):
@@ -200,9 +224,15 @@ def models_json(unit, described):
     )
 
 
+def second_submission():
+    """The second list of matches, where known pairs are trained on."""
+    return [f"{RESULTS}/matching_second.csv"] if PAIR_FAMILIES else []
+
+
 def evaluation_results():
     """What `rule all` asks for beside the matches."""
     results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
+    results += [f"{RESULTS}/evaluation/detection.json"] if DETECTS else []
     return results + ([f"{RESULTS}/evaluation/training_gain.json"] if initialisations() else [])
 
 
@@ -215,13 +245,20 @@ def backbones_from(*sources):
     return [b for b, slot in config["backbone_table"].items() if slot["weights"]["source"] in sources]
 
 
+def pretrained_by(method):
+    return [b for b in PRETRAINED if config["backbone_table"][b]["weights"]["source"] == method]
+
+
 def weights_file(backbone):
     """The file that a backbone's weights come from, as an input: a new one is noticed."""
     weights = config["backbone_table"][backbone]["weights"]
     return folders.expanded(weights["path"]) if weights["source"] == "file" else []
 
 
-def synthesised(family, ending):
+def training_set(family, ending):
+    """The files of what a family is trained on: its synthesised copies, or the known pairs."""
+    if family in PAIR_FAMILIES:
+        return [f"{RESULTS}/pairs/{family}.{ending}"]
     return shard_files(
         f"{RESULTS}/synthesis/{family}/{{shard}}-of-{{shards}}.{ending}",
         config["synthesis"]["shards"],
@@ -245,13 +282,18 @@ def family_of(unit):
 
 def trained_faces(families):
     """The faces of the training pictures, where trained classes to leave out of the background depend on them."""
-    trained = [f for f in families if steps_of(f)] if config["matching"]["exclude_trained"] else []
+    trained = [f for f in families if f in TRAINED] if config["matching"]["exclude_trained"] else []
     return next(filter(None, map(needs_faces, trained)), [])
+
+
+def detecting():
+    """What of the section `detection` changes which boxes are found."""
+    return chosen(config["detection"], "confidence", "nms_iou", "limit", "batch", "precision")
 
 
 def exclude_trained(families):
     """The flag that leaves the classes of trained families out of the background (D²LV sheet, E20)."""
-    if config["matching"]["exclude_trained"] and any(map(steps_of, families)):
+    if config["matching"]["exclude_trained"] and any(f in TRAINED for f in families):
         return f"--class-stride {config['synthesis']['class_stride']}"
     return ""
 
@@ -308,9 +350,11 @@ def shards_measured():
 
 
 def all_weights():
-    """The weights of every model of the run and of the backbones they started from."""
+    """The weights of every model of the run, of its detector and of the backbones they started from."""
     models = [weights_of(model) for models in UNITS.values() for model in models]
-    return sorted({*models, *(f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in BACKBONES)})
+    detector = [f"{RESULTS}/detection/detector.safetensors"] if DETECTS else []
+    backbones = [f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in configuration.used_backbones(config)]
+    return sorted({*models, *detector, *backbones})
 
 
 def computed():
@@ -361,6 +405,8 @@ def report_figures():
     """The figures that the report shows beside the evaluation's."""
     figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES]
     figures += [f"{RESULTS}/report/training_curves.png"] if TRAINED else []
-    figures += [f"{RESULTS}/report/pretraining_curves.png"] if PRETRAINED else []
+    methods = [method for method in configuration.PRETRAINING_METHODS if pretrained_by(method)]
+    figures += [f"{RESULTS}/report/pretraining/{method}.png" for method in methods]
+    figures += [f"{RESULTS}/report/detector_curve.png", f"{RESULTS}/report/detection.jpg"] if DETECTS else []
     figures += [f"{RESULTS}/report/synthesis/{family}.jpg" for family in TRAINED]
     return figures

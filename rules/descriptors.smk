@@ -23,7 +23,7 @@ rule fit_whitening:
     params:
         code=code_of("fit_whitening.py", "networks"),
         models=lambda w: models_json(w.unit, "training"),
-        scales=SCALES,
+        scales=lambda w: scales_of(w.unit, "training"),
         descriptors=lambda w: describing(w.unit),
         whitening=section("whitening"),
     shell:
@@ -55,7 +55,7 @@ rule describe:
     params:
         code=code_of("describe.py", "networks"),
         models=lambda w: models_json(w.unit, w.role),
-        scales=lambda w: scales_of(w.role),
+        scales=lambda w: scales_of(w.unit, w.role),
         descriptors=lambda w: describing(w.unit),
         parts=lambda w, input: flag("--parts", input.parts),
     shell:

@@ -19,7 +19,7 @@ rule vote_backbones:
         runtime=minutes(60),
     params:
         code=code_of("vote_backbones.py", "tables"),
-        minimum=config["ensembling"]["vote"],
+        minimum=lambda w: vote_of(w.family),
     shell:
         'python "$SCRIPTS/vote_backbones.py" --pairs {input} --family {wildcards.family} --minimum {params.minimum}'
         " --output {output} > {log} 2>&1"

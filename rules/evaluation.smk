@@ -30,6 +30,8 @@ rule evaluate:
     """Every figure of the matching track, with intervals, and what each ingredient is worth."""
     input:
         final=f"{RESULTS}/matching.csv",
+        second=second_submission(),
+        pair_votes=expand(f"{RESULTS}/ensembling/{{family}}.parquet", family=PAIR_FAMILIES),
         pairs=pairs_of(FAMILIES + UNTRAINED),
         tiles=tile_pairs(TILE_FAMILIES),
         parts=f"{RESULTS}/parts/queries.parquet",
@@ -75,6 +77,9 @@ rule evaluate:
         faces=lambda w, input: flag("--faces", input.faces),
         ensembling=section("ensembling"),
         evaluation=section("evaluation"),
+        second=lambda w, input: flag("--second", input.second),
+        pair_votes=lambda w, input: flag("--pair-votes", input.pair_votes),
+        second_submission=section("second_submission"),
         sides=minimum_sides(FAMILIES + UNTRAINED),
         families=FAMILIES,
         untrained=flag("--untrained", UNTRAINED),
@@ -84,7 +89,7 @@ rule evaluate:
         " --parts {input.parts} {params.faces} --hash {input.hash} --ground-truth {input.truth}"
         " --queries {input.queries} --references {input.references} --ensembling {params.ensembling:q}"
         " --evaluation {params.evaluation:q} --family-sides {params.sides:q} --families {params.families}"
-        " {params.untrained} --seed {params.seed} --threads {threads} --output {output.summary}"
+        " {params.untrained} {params.second} {params.pair_votes} --second-submission {params.second_submission:q} --seed {params.seed} --threads {threads} --output {output.summary}"
         " --table {output.table} --curve {output.curve} --figure {output.figure}"
         " --ablation-figure {output.ablation} > {log} 2>&1"
 

@@ -87,6 +87,40 @@ rule edit_validation_copies:
         " --ground-truth {output.truth} --edits {output.edits} > {log} 2>&1"
 
 
+rule edit_pairs:
+    """The sample's known pairs: edited copies of references, drawn apart from the queries, beside their originals.
+
+    Each has mild edits on top of its own: a plain mirror image could be the very file that is a query.
+    """
+    input:
+        references=manifest("references"),
+        foreign=manifest(BACKGROUNDS),
+    output:
+        pictures=directory(f"{RESULTS}/images/drawn/pairs"),
+        pairs=f"{RESULTS}/images/drawn/pairs.csv",
+        truth=f"{RESULTS}/images/drawn/pairs_truth.csv",
+        edits=f"{RESULTS}/images/drawn/pairs_edits.csv",
+    log:
+        f"{RESULTS}/logs/edit_pairs.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/edit_pairs.tsv"
+    conda:
+        "../envs/pictures.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(60),
+    params:
+        code=code_of("edit_copies.py", "pictures"),
+        copies=config["sample"]["pairs"],
+        seed=config["seed"],
+    shell:
+        'python "$SCRIPTS/edit_copies.py" --manifest {input.references} --foreign {input.foreign}'
+        " --copies {params.copies} --mild 1 --draw pairs --seed {params.seed} --threads {threads}"
+        " --output {output.pictures} --pairs {output.pairs}"
+        " --ground-truth {output.truth} --edits {output.edits} > {log} 2>&1"
+
+
 rule list_images:
     """List a role's pictures and name them; a folder's listing is digested, so a new picture is noticed."""
     input:
@@ -115,7 +149,7 @@ rule list_images:
 
 
 rule check_inputs:
-    """Hold the ground truth and the settings against the pictures of all roles, before anything expensive.
+    """Hold ground truth, settings and known pairs against the pictures of all roles, before anything expensive.
 
     By its priority (where many jobs run at once, scans may have begun), not as an input: a picture more in one
     role must not make anew what other roles made, and

@@ -28,7 +28,7 @@ rule match_parts:
         matching=section("matching"),
         faces=lambda w, input: flag("--faces", input.faces),
         exclude=lambda w: exclude_trained([family_of(w.unit)]),
-        scales=SCALES,
+        scales=lambda w: scales_of(w.unit, "queries"),
     shell:
         'python "$SCRIPTS/match_parts.py" --queries {input.queries} --references {input.references}'
         " --background {input.background} --training {input.training} {params.faces} {params.exclude}"
@@ -63,7 +63,7 @@ rule match_tiles:
         matching=section("matching"),
         faces=lambda w, input: flag("--faces", input.faces),
         exclude=lambda w: exclude_trained([family_of(w.unit)]),
-        scales=config["tiles"]["scales"],
+        scales=lambda w: scales_of(w.unit, "tiles"),
     shell:
         'python "$SCRIPTS/match_parts.py" --queries {input.queries} --references {input.references} --whole-queries'
         " --background {input.background} --training {input.training} {params.faces} {params.exclude}"

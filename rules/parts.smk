@@ -2,9 +2,10 @@
 
 
 rule cut_query_parts:
-    """Query parts of one shard: fixed ones, and regions that selective search proposes."""
+    """Query parts of one shard: fixed ones, regions that selective search proposes, and detected overlays."""
     input:
         queries=manifest("queries"),
+        detections=f"{RESULTS}/detection/queries/{{shard}}-of-{{shards}}.parquet" if DETECTS else [],
     output:
         f"{RESULTS}/parts/queries/{{shard}}-of-{{shards}}.parquet",
     log:
@@ -20,9 +21,10 @@ rule cut_query_parts:
     params:
         code=code_of("cut_query_parts.py", "regions"),
         parts=section("parts"),
+        detections=lambda w, input: flag("--detections", input.detections),
     shell:
-        'python "$SCRIPTS/cut_query_parts.py" --queries {input.queries} --parts {params.parts:q} --shard {wildcards.shard}'
-        " --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"
+        'python "$SCRIPTS/cut_query_parts.py" --queries {input.queries} {params.detections}'
+        " --parts {params.parts:q} --shard {wildcards.shard} --shards {wildcards.shards} --threads {threads} --output {output} > {log} 2>&1"
 
 
 rule merge_query_parts:

@@ -2,7 +2,7 @@
 
 
 rule prepare_backbone:
-    """Bring weights from a file, from timm or from a random draw into the project's form."""
+    """Bring weights from a file, an address, timm or a random draw into the project's form."""
     input:
         file=lambda w: weights_file(w.backbone),
     output:
@@ -12,7 +12,7 @@ rule prepare_backbone:
     benchmark:
         f"{RESULTS}/benchmarks/prepare_backbone/{{backbone}}.tsv"
     wildcard_constraints:
-        backbone=one_of(backbones_from("none", "timm", "file")),
+        backbone=one_of(backbones_from("none", "timm", "file", "url")),
     conda:
         "../envs/networks.yaml"
     threads: 1
@@ -24,20 +24,23 @@ rule prepare_backbone:
         network=lambda w: config["backbone_table"][w.backbone]["network"],
         weights=lambda w: section("backbone_table", w.backbone, "weights"),
         file=lambda w, input: flag("--file", shlex.quote(str(input.file)) if input.file else ""),
-        # What the network must be fit for; nothing of it is in the output, so a change makes no backbone anew.
+        # What a model's network must be fit for; nothing of it is in the output, so a change makes no backbone anew.
         fit=lambda w, input: (
             f"--dimensions {configuration.feature_dimensions(config)} {'--waveblock' if configuration.waves(config) else ''}"
+            if w.backbone in BACKBONES
+            else ""
         ),
+        downloads=f"{RESULTS}/downloads",
         seed=config["seed"],
     shell:
         'python "$SCRIPTS/prepare_backbone.py" --backbone {wildcards.backbone} --network {params.network:q} --weights {params.weights:q}'
-        " --seed {params.seed} --threads {threads} {params.file} {params.fit} --output {output} > {log} 2>&1"
+        " --downloads {params.downloads} --seed {params.seed} --threads {threads} {params.file} {params.fit} --output {output} > {log} 2>&1"
 
 
 rule pretrain_backbone:
-    """Barlow Twins on the training pictures, from a random draw."""
+    """Barlow Twins or Momentum² teacher, without labels and from a random draw."""
     input:
-        training=manifest("training"),
+        pictures=manifest(PRETRAINING),
     output:
         weights=f"{RESULTS}/pretraining/{{backbone}}.safetensors",
         curve=f"{RESULTS}/pretraining/{{backbone}}.curve.csv",
@@ -46,7 +49,7 @@ rule pretrain_backbone:
     benchmark:
         f"{RESULTS}/benchmarks/pretrain_backbone/{{backbone}}.tsv"
     wildcard_constraints:
-        backbone=one_of(backbones_from("barlow_twins")),
+        backbone=one_of(backbones_from(*configuration.PRETRAINING_METHODS)),
     priority: 10  # the trainings wait for it
     conda:
         "../envs/networks.yaml"
@@ -56,12 +59,13 @@ rule pretrain_backbone:
         runtime=minutes(10080),
         gpu=1,
     params:
-        code=code_of("pretrain_barlow_twins.py", "networks"),
+        code=code_of("pretrain_backbone.py", "networks"),
         network=lambda w: config["backbone_table"][w.backbone]["network"],
-        barlow_twins=section("pretraining", "barlow_twins"),
+        method=lambda w: config["backbone_table"][w.backbone]["weights"]["source"],
+        settings=lambda w: json.dumps(configuration.pretraining_of(config, w.backbone)),
         checkpoints=f"{RESULTS}/checkpoints",
         seed=config["seed"],
     shell:
-        'python "$SCRIPTS/pretrain_barlow_twins.py" --training {input.training} --backbone {wildcards.backbone}'
-        " --network {params.network:q} --barlow-twins {params.barlow_twins:q} --seed {params.seed}"
+        'python "$SCRIPTS/pretrain_backbone.py" --pictures {input.pictures} --backbone {wildcards.backbone}'
+        " --network {params.network:q} --method {params.method} --settings {params.settings:q} --seed {params.seed}"
         ' --execution "$EXECUTION" --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1'

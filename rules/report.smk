@@ -54,7 +54,9 @@ rule draw_gallery:
 rule draw_training_curves:
     """The cross-entropy of every training beside that of a guess."""
     input:
-        expand(f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv", family=TRAINED, backbone=BACKBONES),
+        expand(
+            f"{RESULTS}/models/{{family}}.{{backbone}}.curve.csv", family=TRAINED + PAIR_FAMILIES, backbone=BACKBONES
+        ),
     output:
         report(
             f"{RESULTS}/report/training_curves.png",
@@ -80,20 +82,22 @@ rule draw_training_curves:
 
 
 rule draw_pretraining_curves:
-    """The loss of every pretraining."""
+    """The loss of every pretraining by one method."""
     input:
-        expand(f"{RESULTS}/pretraining/{{backbone}}.curve.csv", backbone=PRETRAINED),
+        lambda w: expand(f"{RESULTS}/pretraining/{{backbone}}.curve.csv", backbone=pretrained_by(w.method)),
     output:
         report(
-            f"{RESULTS}/report/pretraining_curves.png",
+            f"{RESULTS}/report/pretraining/{{method}}.png",
             category="Training",
-            labels={"figure": "3 loss of the pretrainings"},
+            labels={"figure": "3 loss of the pretrainings, {method}"},
             caption="../report/pretraining_curves.rst",
         ),
     log:
-        f"{RESULTS}/logs/draw_pretraining_curves.log",
+        f"{RESULTS}/logs/draw_pretraining_curves/{{method}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/draw_pretraining_curves.tsv"
+        f"{RESULTS}/benchmarks/draw_pretraining_curves/{{method}}.tsv"
+    wildcard_constraints:
+        method=one_of(configuration.PRETRAINING_METHODS),
     conda:
         "../envs/evaluation.yaml"
     threads: 1
@@ -103,15 +107,43 @@ rule draw_pretraining_curves:
     params:
         code=code_of("draw_loss_curves.py", "evaluation"),
     shell:
-        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "Barlow Twins loss"'
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "loss of {wildcards.method}"'
+        " --threads {threads} --output {output} > {log} 2>&1"
+
+
+rule draw_detector_curve:
+    """The loss of the overlay detector."""
+    input:
+        f"{RESULTS}/detection/detector.curve.csv",
+    output:
+        report(
+            f"{RESULTS}/report/detector_curve.png",
+            category="Training",
+            labels={"figure": "4 loss of the overlay detector"},
+            caption="../report/detector_curve.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/draw_detector_curve.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_detector_curve.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(30),
+    params:
+        code=code_of("draw_loss_curves.py", "evaluation"),
+    shell:
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss loss --label "loss of the detector"'
         " --threads {threads} --output {output} > {log} 2>&1"
 
 
 rule draw_synthesis_sheet:
     """Some classes of a family's training set: each picture and its edited copies in a row."""
     input:
-        index=lambda w: synthesised(w.family, "parquet"),
-        tars=lambda w: synthesised(w.family, "tar"),
+        index=lambda w: training_set(w.family, "parquet"),
+        tars=lambda w: training_set(w.family, "tar"),
     output:
         report(
             f"{RESULTS}/report/synthesis/{{family}}.jpg",
@@ -141,7 +173,7 @@ rule draw_synthesis_sheet:
 rule list_provenance:
     """Versions, machine, configuration, seeds, hashes of weights, run times; made when all results are there."""
     input:
-        matches=f"{RESULTS}/matching.csv",
+        matches=[f"{RESULTS}/matching.csv", *second_submission()],
         rejected=f"{RESULTS}/images/rejected.csv",
         evaluation=evaluation_results(),
         figures=report_figures(),

@@ -1,11 +1,11 @@
-# Training: family set + backbone weights → model. Checkpoints lie beside the outputs, so a killed job goes on.
+# Training: copies or known pairs + backbone weights → model. Checkpoints lie beside the outputs, so a killed job goes on.
 
 
 rule train_model:
     """Train one model; its loss curve beside it."""
     input:
-        index=lambda w: synthesised(w.family, "parquet"),
-        tars=lambda w: synthesised(w.family, "tar"),
+        index=lambda w: training_set(w.family, "parquet"),
+        tars=lambda w: training_set(w.family, "tar"),
         backbone=f"{RESULTS}/pretraining/{{backbone}}.safetensors",
     output:
         weights=f"{RESULTS}/models/{{family}}.{{backbone}}.safetensors",

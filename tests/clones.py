@@ -23,6 +23,7 @@ backbone_table: {tiny: {network: resnet10_tiny, weights: {source: none}}}
 training: {steps: 40}
 parts: {kinds: [whole, mirror, selective_search]}
 tiles: {families: [], scales: []}
+second_submission: {families: []}
 ensembling: {vote: 1, tile_vote: 1}
 evaluation: {untrained_families: []}
 execution: {checkpoint_every: 5}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-import pytest
+from running import skip_or_fail
 
 SCRIPT = Path(__file__).parent / "one-node-slurm.sh"
 NODE = {"ONE_NODE_SLURM_CPUS": "4", "ONE_NODE_SLURM_GPUS": "2", "ONE_NODE_SLURM_MEM_MB": "1000000"}
@@ -40,11 +40,6 @@ def lacking(folder: Path) -> str | None:
     except OSError as refused:
         return f"mknod ({refused.strerror})"
     return None
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip a test that can't run here; fail where none may skip."""
-    (pytest.fail if os.environ.get("COPYTRACE_NO_SKIP") else pytest.skip)(reason)
 
 
 @contextmanager

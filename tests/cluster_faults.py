@@ -27,8 +27,8 @@ from clones import (
     wait_for,
     went_on_from,
 )
-from cluster import PROFILE, booked, drained, skip_or_fail, slurm
-from running import snakemake
+from cluster import PROFILE, booked, drained, slurm
+from running import skip_or_fail, snakemake
 
 SYNTHESISED = "results/synthesis/baseline_CC/0-of-1.tar"
 MODEL = "results/models/baseline_CC.tiny.safetensors"

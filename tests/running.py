@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 REPOSITORY = Path(__file__).parent.parent
 MICRO = REPOSITORY / "tests" / "configuration" / "micro.yaml"
 DEADLINE = 1800  # seconds, for a run or an event in it; the longest take a few minutes on two cores
@@ -60,3 +62,8 @@ def planned(dry: subprocess.CompletedProcess) -> dict[str, int]:
     table = re.search(r"^-+ +-+\n(.*?)^total ", dry.stdout, re.MULTILINE | re.DOTALL)
     assert table, dry.stdout
     return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip a test that can't run here; fail where none may skip."""
+    (pytest.fail if os.environ.get("COPYTRACE_NO_SKIP") else pytest.skip)(reason)

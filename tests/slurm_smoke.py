@@ -13,7 +13,7 @@ from running import REPOSITORY, planned, snakemake
 
 # Every rule, in as few jobs as that takes.
 OVERLAY = """
-images: {shards: {training: 1, references: 1, queries: 1, backgrounds: 1, validation: 1}}
+images: {shards: {training: 1, references: 1, queries: 1, backgrounds: 1, validation: 1, pairs: 1}}
 families: [face_BW]
 backbones: [tiny, tiny_ibn_a]
 scales: [32]
@@ -88,7 +88,7 @@ def test_the_report_has_the_figures_and_the_time_of_every_rule(run):
     assert done.returncode == 0, done.stderr
     text = page.read_text()
     shown = {path.relative_to(run).as_posix() for path in (run / "results" / "report").rglob("*.*")}
-    assert len(shown) == 7
+    assert len(shown) == 10
     assert all(f'"{path}"' in text for path in shown)
     rows = re.findall(r"<tr><td>(\w+)</td>.*>([0-9.]+) s</td>", (run / "results/report/provenance.html").read_text())
     assert {rule for rule, _ in rows} == set(asked_by_rules().index) - {"list_provenance"}

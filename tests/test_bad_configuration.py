@@ -140,7 +140,7 @@ def test_wrong_types(overlay, sentence):
         (
             "{parts: {kinds: [whole, rotaton]}}",
             "entry 2 of parts.kinds is 'rotaton', but must be one of whole, rotation, mirror, centre, third, half, "
-            "selective_search; did you mean rotation?",
+            "selective_search, detected_overlay; did you mean rotation?",
         ),
         (
             "{pretraining: {barlow_twins: {views: [{resize: {probability: 1}}, {resize: {}}]}}}",
@@ -203,6 +203,9 @@ def test_every_kind_of_part_has_a_penalty():
         ("{weights: {source: timm}}", "weights has source timm, but its network resnet10_half is not one of timm"),
         ("{weights: {source: file}}", "weights has source file, but no path"),
         ("{weights: {source: file, path: x}}", "weights has source file, but no mapping"),
+        ("{weights: {source: url, mapping: torchvision}}", "weights has source url, but no url"),
+        ("{weights: {source: url, url: 'https://x.org/y.pth'}}", "weights has source url, but no mapping"),
+        ("{weights: {url: x.org/y.pth}}", "weights.url is 'x.org/y.pth', but must match ^https?://.+$"),
         ("{weights: {source: file, path: /x/y, mapping: torchvision}}", "weights.path names /x/y, which is not there"),
         (
             "{weights: {source: file, path: $NO_SUCH_VARIABLE, mapping: torchvision}}",
@@ -236,6 +239,45 @@ def test_trainings_that_cannot_be(overlay, sentence):
 
 
 @pytest.mark.parametrize(
+    "detection, sentence",
+    [
+        ("{backbone: resnet13}", "detection.backbone is resnet13, which is not in backbone_table; did you mean"),
+        (
+            "{backbone: mobilenetv3}",
+            "whose network timm:mobilenetv3_large_100 is timm's: choose one",
+        ),
+        ("{side: 200}", "detection.side is 200, but must be a multiple of 64"),
+        ("{channels: 48}", "detection.channels is 48, but must be a multiple of 32"),
+        ("{confidence: 1.5}", "detection.confidence is 1.5, but must be at most 1"),
+        ("{scenes: {crop: [0.9, 0.3]}}", "detection.scenes.crop is [0.9, 0.3], but should be [lowest, highest]"),
+        (
+            "{scenes: {emoji: {count: [3, 2]}}}",
+            "scenes.emoji.count is [3, 2], but should be [lowest, highest]",
+        ),
+        (
+            "{scenes: {edits: {rotation: {probability: 1, degrees: [0, 5]}}}}",
+            "step rotation of detection.scenes.edits: rotation moves what is in the picture or adds to it",
+        ),
+        (
+            "{scenes: {edits: {blur: {probability: 1}}}}",
+            "of detection.scenes.edits: there is no operation blur",
+        ),
+    ],
+)
+def test_detectors_that_cannot_be(detection, sentence):
+    kinds = "kinds: [whole, detected_overlay]"
+    assert sentence in refused(f"{{parts: {{{kinds}}}, detection: {detection}}}")
+
+
+def test_a_detector_stands_on_weights_that_are_there():
+    """The row need not be one of `backbones`."""
+    slot = "{network: resnet50, weights: {source: file, path: /x/y, mapping: torchvision}}"
+    overlay = f"backbone_table: {{big: {slot}}}, detection: {{backbone: big}}"
+    wanted = "backbone_table.big.weights.path names /x/y, which is not there"
+    assert refused(f"{{{overlay}, parts: {{kinds: [whole, detected_overlay]}}}}").startswith(wanted)
+
+
+@pytest.mark.parametrize(
     "overlay, sentence",
     [
         ("{family_table: {u_CC: {chain: {remove: [emojis]}}}}", "has no step emojis; did you mean emoji?"),
@@ -257,6 +299,10 @@ def test_trainings_that_cannot_be(overlay, sentence):
         (
             "{pretraining: {barlow_twins: {views: [{resize: {probability: 1}}, {resize: {probability: 0.5}}]}}}",
             "view 2 of pretraining.barlow_twins.views can leave a picture at the original size",
+        ),
+        (
+            "{pretraining: {momentum_teacher: {views: [{}, {resize: {probability: 1}}]}}}",
+            "view 1 of pretraining.momentum_teacher.views can leave a picture at the original size",
         ),
         (
             "{pretraining: {barlow_twins: {views: [{blend_foreign: {probability: 1, weight: [0, 1]}}, {}]}}}",
@@ -290,6 +336,46 @@ def test_more_than_there_is(overlay, sentence):
     assert sentence in refused(overlay)
 
 
+@pytest.mark.parametrize(
+    "overlay, sentence",
+    [
+        (
+            "second_submission: {families: [pair_CC]}",
+            "pair_CC, which is not in family_table; did you mean pairs_CC?",
+        ),
+        (
+            "second_submission: {families: [u_CC]}",
+            "u_CC, and so does families: a family is trained on pairs or on",
+        ),
+        ("second_submission: {families: [pretrained_CC]}", "is 0: nothing is learned from pairs"),
+        (
+            "{families: [u_CC], tiles: {families: []}, second_submission: {families: [face_CC]}}",
+            "names face_CC, whose faces is not false: pairs are neither chosen, edited nor filtered",
+        ),
+        ("second_submission: {families: [pairs_CC], scales: []}", "second_submission.scales is empty"),
+        (
+            "second_submission: {families: [pairs_CC], vote: 4}",
+            "second_submission.vote asks for 4 agreeing backbones, but backbones names 3",
+        ),
+        (
+            "{second_submission: {families: [pairs_CC]}, family_table: {pairs_CC: {steps_factor: 0.1}}}",
+            "steps is 9 for pairs_CC (family_table.pairs_CC.steps_factor: 0.1), fewer than training.epochs (18)",
+        ),
+        (
+            "{second_submission: {families: [pairs_CC]}, sample: {pairs: 15}}",
+            "training.classes_per_batch is 16, but the pairs to train on have only 30 pictures",
+        ),
+        (
+            "{second_submission: {families: [pairs_CC]}, images: {training: a, references: b, queries: c}}",
+            "images.training_pairs is not set, but second_submission.families wants pairs to train on",
+        ),
+        ("images: {training_pairs: a.csv}", "images.training_pairs go with pictures of your own, not with the sample"),
+    ],
+)
+def test_second_submissions_that_cannot_be(overlay, sentence):
+    assert sentence in refused(overlay)
+
+
 def test_an_embedding_may_be_wider_than_the_feature():
     config = copy.deepcopy(CONFIG)
     config["descriptors"]["kind"] = "embedding"
@@ -302,7 +388,12 @@ def test_an_embedding_may_be_wider_than_the_feature():
     "images, sentence",
     [
         ("{queries: a}", "images.training is not set: name all of training, references and queries, or none"),
-        ("{ground_truth: a.csv}", "images.backgrounds and images.ground_truth go with pictures of your own"),
+        ("{ground_truth: a.csv}", "images.ground_truth goes with pictures of your own, not with the sample"),
+        ("{pretraining: a}", "images.pretraining goes with pictures of your own, not with the sample"),
+        (
+            "{training: a, references: b, queries: c, pretraining: $NO_SUCH_VARIABLE/a}",
+            "images.pretraining is $NO_SUCH_VARIABLE/a, but the environment variable NO_SUCH_VARIABLE is not set",
+        ),
         (
             "{training: $NO_SUCH_VARIABLE/a, references: b, queries: c}",
             "images.training is $NO_SUCH_VARIABLE/a, but the environment variable NO_SUCH_VARIABLE is not set",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from copytrace import ensembling, imaging, matching, pdq, proposals
 from copytrace.synthesis import operations
@@ -110,3 +110,30 @@ def test_rates_and_ratios_are_those_of_the_clock(benchmark, monkeypatch, capsys)
     assert "| ours | 5 (5 to 5) | | |" in printed
     assert "| other | 2.5 (1.25 to 10) | 2 (0.5 to 4) | equal |" in printed
     assert order == ["ours", "other"] * 2 + ["other", "ours"] + ["ours", "other"]
+
+
+def test_pretraining_is_measured_on_copies_of_unseen_photographs(tmp_path, monkeypatch, capsys):
+    """One step each on a few drawn pictures: the ways of all weights to their figures."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    draw = np.random.default_rng(0)
+    for role, number in (("training", 8), ("references", 5)):
+        (tmp_path / "photographs" / role).mkdir(parents=True)
+        for i in range(number):
+            picture = draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(picture).resize((64, 64)).save(tmp_path / "photographs" / role / f"{role[0]}{i}.png")
+    arguments = ["--photographs", str(tmp_path / "photographs"), "--output", str(tmp_path / "out"), "--seeds", "1"]
+    arguments += ["--networks", "resnet10_tiny", "--steps", "2", "--side", "32", "--copies", "12"]
+    arguments += ["--settings", '{"barlow_twins": {"batch": 4}, "momentum_teacher": {"batch": 4}}']
+    monkeypatch.setattr("sys.argv", ["pretraining.py", *arguments])
+    runpy.run_path(str(BENCHMARKS / "pretraining.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "8 training photographs, 12 copies among 5 references, 32 px, 2 steps, 1 seeds" in printed
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| resnet10_tiny")]
+    assert [row[1] for row in rows] == [
+        "random", "random, batch norm calibrated", "barlow_twins", "momentum_teacher"
+    ]  # fmt: skip
+    scores = [float(row[2].split()[0]) for row in rows]
+    assert all(0.1 < score < 1 for score in scores)  # 12 pairs of 60 are right
+    assert len(set(scores)) == 4

@@ -60,5 +60,10 @@ def test_steps_of_families(config):
     config["training"]["steps"] = 100
     steps = [configuration.training_of(config, f)["steps"] for f in ("u_CC", "face_BW", "pretrained_CC")]
     assert steps == [100, 145, 0]
+    paper = merged(config, "profiles/paper.yaml")
+    of_pairs, of_copies = (configuration.training_of(paper, family) for family in ("pairs_CC", "u_CC"))
+    assert of_pairs["steps"] == 800 * of_pairs["epochs"]  # D²LV sheet, 4.4
+    assert (of_pairs["augment"], of_copies["augment"]) == (False, True)
+    assert {**of_pairs, "steps": 0, "augment": True} == {**of_copies, "steps": 0}
     config["training"]["steps"] = 0
     assert configuration.training_of(config, "face_BW")["steps"] == 0

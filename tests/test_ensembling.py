@@ -112,6 +112,11 @@ def test_tables_without_rows_pass_every_step(tmp_path):
     kept = ensembling.collect_evidence(ensembling.vote(empty, 2), table, {"f": 1}, rows)
     for rule in ("different_evidence", "distinct_values"):
         assert len(ensembling.cut(ensembling.final_scores(kept, rule), 10, 5)) == 0
+    ensembling.write_pairs(tmp_path / "empty.parquet", empty)
+    read = ensembling.read_pairs([tmp_path / "empty.parquet"])
+    assert listed(ensembling.stack([read, pairs(("f.a", 256, "q", 0, "r", 0, 1.0))])) == [
+        ("f.a", 256, "q", 0, "r", 0, 1)
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- filters
@@ -253,6 +258,23 @@ def test_tiles_made_equal_by_stripping_vanish_in_the_original_only():
     assert stripped[["query_part", "reference_part"]].to_numpy().tolist() == [[-1, -1]]
     with pytest.raises(InputError, match="--faces"):
         ensembling.collect_tile_evidence(tiles, None, clean)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(evidence, max_size=30), st.lists(evidence, max_size=30), st.sampled_from([0.5, 1, 10]))
+def test_the_second_submission_has_the_larger_score_of_each_pair(first, second, per_query):
+    """Scores are eighths, so that pairs tie, at the cut too."""
+    template = pairs(("f.a", 256, "q1", 0, "r1", 0, 1.0)).iloc[:0]
+    final = pd.DataFrame([(q, r, s) for (q, r), s in slow_score(first, "different_evidence").items()])
+    final = final.set_axis(ensembling.FINAL_COLUMNS, axis=1) if first else template[ensembling.FINAL_COLUMNS]
+    best = {}
+    rows = [(row[2], row[4], row[6]) for row in second] + [tuple(row) for row in final.itertuples(index=False)]
+    for query, reference, score in rows:
+        best[query, reference] = max(score, best.get((query, reference), -1))
+    found = ensembling.best_scores([final, pairs(*second) if second else template])
+    expected = sorted((-score, *pair) for pair, score in best.items())[: int(2 * per_query)]
+    cut = ensembling.cut(found, per_query, 2)
+    assert [(-row[2], *row[:2]) for row in listed(cut)] == expected
 
 
 # ------------------------------------------------------------------------------------------------- final file

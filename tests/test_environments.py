@@ -3,18 +3,14 @@
 import ast
 import re
 import sys
-import tomllib
 from functools import cache
-from pathlib import Path
 
 import pytest
-import yaml
+from environments import ENVIRONMENTS, PIP_NAMES, REPOSITORY, RULES, conda_pins, definition, pinned_versions, pip_pins
 
 from copytrace import provenance
 
-REPOSITORY = Path(__file__).parent.parent
 SCRIPTS = REPOSITORY / "workflow_scripts"
-ENVIRONMENTS = sorted(path.stem for path in (REPOSITORY / "envs").iterdir())
 COMPAT = SCRIPTS / "copytrace" / "compat.py"
 
 # The packages that give an import; where the name is the package's it is not listed.
@@ -30,32 +26,9 @@ PACKAGES = {
 NOT_IMPORTED = {
     "python",
     "pip",  # installs the part of the list that conda-forge does not have
-    "dlib",  # of face_recognition, held at the tested version
+    "dlib-cpu",  # dlib of face_recognition, held at the tested version
     "setuptools",  # its pkg_resources is imported by face_recognition_models
 }
-
-
-def rules() -> dict[str, tuple[str, str, str]]:
-    """Script, environment, and the arguments of `code_of`, of each rule that runs a script."""
-    found = {}
-    for file in sorted((REPOSITORY / "rules").glob("*.smk")):
-        for text in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
-            (script,) = re.findall(r"\$SCRIPTS/(\w+\.py)", text)
-            (environment,) = re.findall(r'conda:\s+"\.\./envs/(\w+)\.yaml"', text)
-            (digest,) = re.findall(r"code=code_of\((.*?)\)", text)
-            found[text.split(":")[0]] = script, environment, digest
-    return found
-
-
-RULES = rules()
-
-
-def pins(environment: str) -> dict[str, str]:
-    """Packages of an environment, with =VERSION of conda (the first parts of it) or ==VERSION of pip."""
-    listed = yaml.safe_load((REPOSITORY / "envs" / f"{environment}.yaml").read_text())["dependencies"]
-    lines = [line for line in listed if isinstance(line, str)]
-    lines += [line for group in listed if isinstance(group, dict) for line in group["pip"]]
-    return dict(re.fullmatch(r"([\w-]+) ?(.*)", line).groups() for line in lines)
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -88,7 +61,7 @@ def needs(script: str) -> set[str]:
 @pytest.mark.parametrize("rule", RULES)
 def test_an_environment_holds_what_its_rules_import(rule):
     script, environment, _ = RULES[rule]
-    listed = set(pins(environment))
+    listed = {*conda_pins(environment), *pip_pins(environment)}
     missing = {name for name in needs(script) if not PACKAGES.get(name, {name}) & listed}
     assert not missing, f"envs/{environment}.yaml lacks {sorted(missing)} of {script}"
 
@@ -97,27 +70,40 @@ def test_an_environment_holds_what_its_rules_import(rule):
 def test_an_environment_holds_nothing_else(environment):
     names = set().union(*(needs(script) for script, used, _ in RULES.values() if used == environment))
     wanted = set().union(*(PACKAGES.get(name, {name}) for name in names))
-    unused = set(pins(environment)) - wanted - NOT_IMPORTED
+    unused = {*conda_pins(environment), *pip_pins(environment)} - wanted - NOT_IMPORTED
     assert not unused, f"envs/{environment}.yaml lists {sorted(unused)}, which its rules do not import"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_environments_hold_the_tested_versions(environment):
-    files = ["requirements.txt", "requirements-gpu.txt", "requirements/common.txt"]
-    text = "\n".join((REPOSITORY / name).read_text() for name in files)
-    tested = dict(re.findall(r"^([\w-]+)==(\S+)", text, flags=re.MULTILINE))
-    tested["dlib"] = tomllib.loads((REPOSITORY / "requirements/dlib-shim/pyproject.toml").read_text())["project"][
-        "version"
-    ]
-    tested["matplotlib-base"] = tested["matplotlib"]  # conda-forge's package without a graphical interface
-    for package, pin in pins(environment).items():
-        if package in ("python", "pip"):
-            continue
-        version = tested[package.replace("_", "-")]
-        if pin.startswith("=="):
-            assert pin == f"=={version}", package
-        else:
-            assert f"{version}.".startswith(pin.removeprefix("=") + "."), f"{package} {pin}, tested with {version}"
+def test_environments_hold_the_pinned_versions(environment):
+    tested = pinned_versions()
+    assert pip_pins(environment) == {name: tested[name] for name in pip_pins(environment)}
+    for name, version in conda_pins(environment).items():
+        if name not in ("python", "pip"):
+            package = PIP_NAMES.get(name, name)
+            assert version and f"{tested[package]}.".startswith(f"{version}."), f"{name}: tested with {tested[package]}"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_packages_come_from_conda_forge_and_from_pip_alone(environment):
+    content = definition(environment)
+    assert set(content) == {"channels", "dependencies"}
+    assert content["channels"] == ["conda-forge", "nodefaults"]
+    assert conda_pins(environment)["python"] == "3.11"
+    assert ("pip" in conda_pins(environment)) == bool(pip_pins(environment))
+
+
+def test_every_environment_is_some_rules():
+    assert {rule.environment for rule in RULES.values()} == set(ENVIRONMENTS)
+
+
+def test_the_page_says_which_rules_use_which_environment():
+    page = (REPOSITORY / "docs" / "environments.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", page, flags=re.MULTILINE)
+    documented = {name: set(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    assert documented == {
+        name: {rule for rule, (_, environment, _) in RULES.items() if environment == name} for name in ENVIRONMENTS
+    }
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -145,6 +145,7 @@ images: {shards: {training: 1, references: 1, queries: 1}}
 families: [pretrained_CC]
 backbones: [tiny]
 tiles: {families: [], scales: []}
+second_submission: {families: []}
 scales: [32]
 parts: {selective_search: {min_size: 1000}}  # the small squares of a mosaic are many regions
 matching: {weight: 0, pairs_per_query: 40}
@@ -278,7 +279,9 @@ def test_a_run_that_a_bad_picture_stops_leaves_the_list_of_all(tmp_path):
     config["images"] |= {"training": str(training), "references": str(pictures), "queries": str(pictures)}
     config["images"] |= {"on_bad_image": "fail"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    run = snakemake(tmp_path, "--cores", "1", "results/images/queries.parquet", overlays=(MICRO,))
+    (tmp_path / "settings.yaml").write_text("second_submission: {families: []}")
+    overlays = (MICRO, tmp_path / "settings.yaml")
+    run = snakemake(tmp_path, "--cores", "1", "results/images/queries.parquet", overlays=overlays)
     assert run.returncode != 0
     kept = "results/images/shards/queries/0-of-2.rejected.csv"
     sentence = (

@@ -50,6 +50,11 @@ NUMBERS = {"training": 300, "references": 50, "queries": 20}
             {},
             "pretraining.barlow_twins.batch is 301, but there are only 300 training pictures",
         ),
+        (
+            {"backbone_table": {"resnet10": {"weights": {"source": "momentum_teacher", "batch": 51}}}},
+            {"pretraining": 50},
+            "backbone_table.resnet10.weights.batch is 51, but there are only 50 pretraining pictures",
+        ),
         # Every fifth of 300, and of 301: 60 and 61 classes.
         ({"training": {"steps": 90, "classes_per_batch": 61}}, {}, "classes_per_batch is 61, but with"),
         ({"synthesis": {"class_stride": 5, "shards": 61}}, {}, "only 60 of 300 training pictures are classes"),
@@ -66,7 +71,14 @@ NUMBERS = {"training": 300, "references": 50, "queries": 20}
             {},
             "matching.neighbours is 201, but the background has only 200 training pictures",
         ),
+        # As many pairs as a batch has classes; fewer.
+        ({"training": {"classes_per_batch": 16}}, {"pairs": 31}, "classes_per_batch is 16, but the pairs to train on"),
         ({"ensembling": {"rows_per_query": 0.04}}, {}, "for 20 queries is not even one row"),
+        (
+            {"parts": {"kinds": ["whole", "detected_overlay"]}},
+            {"backgrounds": 10},
+            "detection.held_out is 0.1: of 10 pictures 1 would be held out and 9 left to train with, but scenes need 2",
+        ),
     ],
 )
 def test_more_than_there_is(changes, numbers, sentence):
@@ -90,10 +102,11 @@ def test_more_than_there_is(changes, numbers, sentence):
         {"training": {"steps": 0, "classes_per_batch": 61}, "matching": {"neighbours": 300}},
         {"families": ["face_CC"], "training": {"classes_per_batch": 61}},
         {"backbones": ["mobilenetv3"], "pretraining": {"barlow_twins": {"batch": 301}}},
+        {"parts": {"kinds": ["whole", "detected_overlay"]}},
     ],
 )
 def test_as_much_as_there_is(changes):
-    counts.check(demand(**changes), NUMBERS)
+    counts.check(demand(**changes), NUMBERS | {"pairs": 122})
 
 
 @pytest.fixture
@@ -103,9 +116,9 @@ def check(tmp_path):
         ids = [f"{role[0]}{i}" for i in range(number)]
         pd.DataFrame({"image_id": ids, "path": ids}).to_parquet(tmp_path / f"{role}.parquet")
 
-    def run(truth: str | None = None, **changes) -> subprocess.CompletedProcess:
-        command = [sys.executable, REPOSITORY / "workflow_scripts" / "check_inputs.py", "--roles", *NUMBERS]
-        command += ["--listings", *(f"{role}.parquet" for role in NUMBERS), "--counts", "counts.csv"]
+    def run(truth: str | None = None, roles: tuple[str, ...] = (*NUMBERS,), **changes) -> subprocess.CompletedProcess:
+        command = [sys.executable, REPOSITORY / "workflow_scripts" / "check_inputs.py", "--roles", *roles]
+        command += ["--listings", *(f"{role}.parquet" for role in roles), "--counts", "counts.csv"]
         command += ["--demand", json.dumps(demand(**changes))]
         if truth is not None:
             (tmp_path / "truth.csv").write_text(truth)
@@ -124,6 +137,16 @@ def test_the_script_writes_the_numbers_and_the_truth_in_one_form(check, tmp_path
 def test_the_script_without_a_ground_truth(check, tmp_path):
     assert check().returncode == 0
     assert (tmp_path / "counts.csv").exists() and not (tmp_path / "out.csv").exists()
+
+
+def test_the_script_refuses_a_query_in_a_pair_and_lets_a_reference_pass(check, tmp_path):
+    for name in ("q7", "r7", "p7"):
+        (tmp_path / name).write_bytes(name.encode())
+    for known, code in (("r7", 0), ("q7", 2), ("p7", 0)):
+        pd.DataFrame({"image_id": ["x"] * 32, "path": known}).to_parquet(tmp_path / "pairs.parquet")
+        done = check(roles=(*NUMBERS, "pairs"))
+        assert done.returncode == code, done.stderr
+    assert (tmp_path / "counts.csv").read_text().endswith("pairs,32\n")
 
 
 @pytest.mark.parametrize(

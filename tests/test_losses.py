@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from copytrace.losses import barlow_twins_loss, label_smoothed_cross_entropy, soft_margin_triplet
+from copytrace.losses import (
+    barlow_twins_loss,
+    label_smoothed_cross_entropy,
+    momentum_teacher_loss,
+    soft_margin_triplet,
+)
 
 
 def random_batch(seed, n=12, dim=7, classes=4):
@@ -120,6 +125,24 @@ def test_barlow_twins_is_zero_for_equal_views_without_correlation():
     assert barlow_twins_loss(twice, twice, 0.5).item() == pytest.approx(1, rel=1e-4)  # two off-diagonal ones × ½
 
 
+def test_momentum_teacher_is_the_distance_of_unit_vectors():
+    draw = np.random.default_rng(3)
+    q1, q2, k1, k2 = draw.normal(size=(4, 7, 5))
+    q1 *= 9  # lengths do not count
+    u1, u2, v1, v2 = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q1, q2, k1, k2))
+    expected = (((u1 - v2) ** 2).sum(1) + ((u2 - v1) ** 2).sum(1)).mean()
+    loss = momentum_teacher_loss(*map(torch.from_numpy, (q1, q2, k1, k2)))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_momentum_teacher_compares_each_view_with_the_other():
+    x, y = torch.eye(2)  # two directions at a right angle
+    x, y = x[None], y[None]
+    assert momentum_teacher_loss(x, y, y, x).item() == 0
+    assert momentum_teacher_loss(x, y, x, y).item() == 4  # the same view would be no task
+    assert momentum_teacher_loss(x, y, -y, -x).item() == 8
+
+
 def test_losses_compute_in_float32_under_autocast():
     features, labels = random_batch(7, n=16, dim=64)
     x, y = torch.from_numpy(features).bfloat16(), torch.from_numpy(labels)
@@ -128,11 +151,13 @@ def test_losses_compute_in_float32_under_autocast():
         inside = [
             soft_margin_triplet(x, y),
             barlow_twins_loss(x, x.flip(0), 0.01),
+            momentum_teacher_loss(x, x, x.flip(0), x.roll(1, 0)),
             label_smoothed_cross_entropy(x, y),
         ]
     outside = [
         soft_margin_triplet(plain, y),
         barlow_twins_loss(plain, plain.flip(0), 0.01),
+        momentum_teacher_loss(plain, plain, plain.flip(0), plain.roll(1, 0)),
         label_smoothed_cross_entropy(plain, y),
     ]
     for a, b in zip(inside, outside):

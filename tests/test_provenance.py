@@ -37,7 +37,7 @@ def changed(before, after):
 @pytest.mark.parametrize(
     "module, importers",
     [
-        ("losses", {"train_model.py", "pretrain_barlow_twins.py"}),
+        ("losses", {"train_model.py", "pretrain_backbone.py"}),
         ("search", {"match_parts.py", "measure_training_gain.py"}),  # through `matching`
     ],
 )

@@ -1,5 +1,6 @@
 """The built-in sample: drawn scenes, edits, and the plan of who copies whom."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -328,6 +329,19 @@ def test_edit_copies(tmp_path, monkeypatch):
     assert len(list(Path("out").glob("Q*.jpg"))) == 16
     listed = pd.read_csv("edits.csv", keep_default_na=False)
     assert listed[listed.reference_id != ""].kind.value_counts().to_dict() == dict.fromkeys(edits.KINDS, 1)
+    first = (tmp_path / "out" / "Q00000.jpg").read_bytes()
+    again = ["--mild", "1", "--draw", "pairs", "--pairs", "out/of/pairs.csv"]
+    (tmp_path / "out" / "of").mkdir()
+    monkeypatch.setattr(sys, "argv", ["edit_copies.py", *arguments, "--output", "others", *again])
+    edit_copies.main()
+    assert (tmp_path / "others" / "Q00000.jpg").read_bytes() != first
+    details = pd.read_csv("edits.csv", keep_default_na=False)
+    edited = details[details.kind != ""].details.map(json.loads)
+    assert all(len(entry["then"]) == 2 for entry in edited)
+    pairs = pd.read_csv("out/of/pairs.csv")
+    copies = details[details.reference_id != ""]
+    assert pairs["query"].tolist() == [f"../../others/{name}.jpg" for name in copies.query_id]
+    assert pairs["reference"].tolist() == [f"../../in/{name}.jpg" for name in copies.reference_id]
     monkeypatch.setattr(sys, "argv", ["edit_copies.py", *arguments, "--manifest", "missing.parquet"])
     with pytest.raises(InputError, match=r"missing\.parquet"):
         edit_copies.main()

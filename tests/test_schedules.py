@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from copytrace.schedules import lr_factor, warmup_cosine
+from copytrace.schedules import cosine_between, lr_factor, warmup_cosine
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,13 @@ def test_warmup_cosine_of_barlow_twins():
     assert 0 < warmup_cosine(0, 100, 8) < 0.01
     assert all(math.isfinite(warmup_cosine(step, 1, 0)) for step in range(3))
     assert warmup_cosine(0, 100, 0) == 1
+
+
+def test_averages_of_the_momentum_teacher():
+    """D²LV sheet, 3.2: m(t) = 1 − 0.01·(1 + cos(πt/T))/2 and b(t) = (1 + cos(πt/T))/2."""
+    steps = 300 * 2502
+    assert [cosine_between(0.99, 1, t, steps) for t in (0, steps // 2, steps)] == pytest.approx([0.99, 0.995, 1])
+    assert [cosine_between(1, 0, t, steps) for t in (0, steps // 2, steps)] == pytest.approx([1, 0.5, 0])
+    quarter = (1 + math.sqrt(0.5)) / 2  # cos 45°
+    assert cosine_between(0.99, 1, steps // 4, steps) == pytest.approx(1 - 0.01 * quarter)
+    assert cosine_between(1, 0, steps // 4, steps) == pytest.approx(quarter)

@@ -19,7 +19,7 @@ from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import seeded
 from copytrace.runtime import Execution
 from copytrace.synthesis.tarset import TrainingSet, write_shard
-from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
+from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings, draw_copies
 
 SETTINGS = TrainingSettings(
     steps=8,
@@ -39,6 +39,7 @@ SETTINGS = TrainingSettings(
     padding=10,
     padding_reference_side=256,
     precision="fp32",
+    augment=True,
 )
 EXECUTION = Execution(workers=0, checkpoint_every=3, keep_checkpoints=2)
 
@@ -96,6 +97,29 @@ def test_a_shift_stays_within_the_padding(training_set):
     rows = dark.all(dim=2).sum(1)
     assert rows.max() == 1  # 10 px at 256 is 1 px at 32
     assert (rows == 0).any()
+
+
+def test_without_augmentation_the_copies_stay_as_they_are(training_set):
+    settings = dataclasses.replace(SETTINGS, augment=False)
+    _, pictures, _ = ClassBalancedBatches(training_set, settings, (0, "m"))[0]
+    assert (pictures == pictures[:, :1, :1]).all()  # the flat pictures without an edge of zeros
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_of_a_pair_one_picture_comes_once_and_the_other_again_and_again(count):
+    rng = np.random.default_rng(0)
+    drawn = [draw_copies(np.array([7, 8]), count, rng).tolist() for _ in range(200)]
+    assert {tuple(row) for row in drawn} == {(7, *[8] * (count - 1)), (8, *[7] * (count - 1))}
+    assert 70 < sum(row[0] == 7 for row in drawn) < 130
+
+
+def test_of_a_class_with_too_few_copies_one_comes_once_and_any_other_may_come_again():
+    rng = np.random.default_rng(0)
+    drawn = [draw_copies(np.array([5, 6, 7]), 4, rng) for _ in range(300)]
+    assert all((row[1:] != row[0]).all() for row in drawn)
+    assert len({tuple(row) for row in drawn}) == 3 * 2**3
+    enough = [draw_copies(np.array([5, 6, 7, 8]), 4, rng) for _ in range(50)]
+    assert all(sorted(row) == [5, 6, 7, 8] for row in enough)
 
 
 def module(training_set):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
+import logging
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +264,108 @@ def test_content_without_a_state_dict_is_refused(tmp_path):
 def test_wrong_settings_are_refused(given, message):
     with pytest.raises(InputError, match=re.escape(message)):
         load_backbone_weights(drawn("other"), given)
+
+
+# Addresses
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server of the folder `served`: its address, the paths that were asked for, and how much it holds back."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "served").mkdir()
+    asked, held_back = [], [0]
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tmp_path / "served")
+
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def copyfile(self, source, outputfile):
+            content = source.read()
+            outputfile.write(content[: len(content) - held_back[0]])
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", asked, held_back
+        running.shutdown()
+        thread.join()
+
+
+def fetched(folder, url, mapping="barlow_twins", **more):
+    backbone = drawn("other")
+    where = {"source": "url", "url": url, "mapping": mapping, "downloads": str(folder)}
+    return backbone, load_backbone_weights(backbone, where | more)
+
+
+def test_an_address_is_fetched_once_and_checked(tmp_path, server, caplog):
+    address, asked, _ = server
+    torch.save(published(), tmp_path / "served" / "resnet.pth")
+    digest = file_digest(tmp_path / "served" / "resnet.pth")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            backbone, header = fetched(tmp_path / "downloads", f"{address}/resnet.pth", sha256=digest)
+            assert same(dict(backbone.network.state_dict()), published())
+    assert asked == ["/resnet.pth"]
+    assert not caplog.records
+    assert header == {
+        "source": "url", "mapping": "barlow_twins", "file": f"{address}/resnet.pth", "sha256": digest
+    }  # fmt: skip
+    assert len(list((tmp_path / "downloads").iterdir())) == 1
+
+
+def test_without_a_checksum_it_is_printed_with_a_warning(tmp_path, server, caplog):
+    address, _, _ = server
+    torch.save(published(), tmp_path / "served" / "resnet.pth")
+    with caplog.at_level(logging.WARNING):
+        fetched(tmp_path / "downloads", f"{address}/resnet.pth", sha256=None)
+    (warning,) = caplog.messages
+    assert warning.startswith(f"warning: no sha256 is given for {address}/resnet.pth")
+    assert file_digest(tmp_path / "served" / "resnet.pth") in warning
+
+
+def test_another_file_than_expected_is_named_and_not_kept(tmp_path, server):
+    address, asked, _ = server
+    torch.save(published(), tmp_path / "served" / "resnet.pth")
+    digest = file_digest(tmp_path / "served" / "resnet.pth")
+    with pytest.raises(InputError, match=f"resnet.pth has the SHA-256 {digest}, not the expected {'0' * 64}"):
+        fetched(tmp_path / "downloads", f"{address}/resnet.pth", sha256="0" * 64)
+    assert not list((tmp_path / "downloads").iterdir())
+    fetched(tmp_path / "downloads", f"{address}/resnet.pth")  # unchecked, and kept
+    torch.save({**published(), "conv1.weight": torch.zeros(8, 3, 7, 7)}, tmp_path / "served" / "resnet.pth")
+    changed = file_digest(tmp_path / "served" / "resnet.pth")
+    backbone, _ = fetched(tmp_path / "downloads", f"{address}/resnet.pth", sha256=changed)
+    assert not backbone.network.conv1.weight.any()
+    assert len(asked) == 3
+
+
+def test_what_breaks_off_is_not_kept(tmp_path, server):
+    address, _, held_back = server
+    torch.save(published(), tmp_path / "served" / "resnet.pth")
+    size = (tmp_path / "served" / "resnet.pth").stat().st_size
+    held_back[0] = 100
+    with pytest.raises(InputError, match=f"resnet.pth broke off after {size - 100} of {size} bytes"):
+        fetched(tmp_path / "downloads", f"{address}/resnet.pth")
+    assert not list((tmp_path / "downloads").iterdir())
+
+
+def test_addresses_that_do_not_answer(tmp_path, server):
+    address, _, _ = server
+    with pytest.raises(
+        InputError, match=r"absent.pth can't be fetched \(HTTPError: .*404.*check address and connection"
+    ):
+        fetched(tmp_path, f"{address}/absent.pth")
+    port = address.rsplit(":", 1)[1]
+    with pytest.raises(InputError, match=r"can't be fetched \(URLError: .*source: file") as told:
+        fetched(tmp_path, f"http://127.0.0.1:{1 if port != '1' else 2}/resnet.pth")
+    assert "\n" not in str(told.value)
 
 
 # timm

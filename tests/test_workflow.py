@@ -38,10 +38,25 @@ def test_matches_are_written_sorted_and_within_bounds(finished):
     assert set(matches.reference_id) <= {f"R{i:06d}" for i in range(40)}
 
 
+def test_the_second_list_has_every_pair_at_its_first_score_or_a_larger_one(finished):
+    first, second = (
+        pd.read_csv(finished / "results" / name).set_index(["query_id", "reference_id"]).score
+        for name in ("matching.csv", "matching_second.csv")
+    )
+    assert len(first) <= len(second) <= 10 * 24
+    assert second.is_monotonic_decreasing and second.index.is_unique
+    both = first.index.intersection(second.index)
+    assert (second[both] >= first[both]).all()
+    assert (first.drop(both) <= second.min()).all()
+    voted = pd.read_parquet(finished / "results" / "ensembling" / "pairs_CC.parquet")
+    assert set(voted.scale) == {32} and len(set(second.index) - set(first.index))
+
+
 def test_evaluation_has_every_row_of_the_ablation(finished):
     result = json.loads((finished / "results" / "evaluation" / "matching.json").read_text())
     groups = {row["group"] for row in result["rows"]}
     names = {row["name"] for row in result["rows"]}
+    assert {"second submission", "pairs_CC"} <= names
     assert {f"{f}.{b}" for f in ("baseline_CC", "face_BW") for b in ("tiny", "tiny_ibn_a", "tiny_12")} <= names
     assert len(groups) >= 4
     assert all(0 <= row["micro_ap"] <= 1 for row in result["rows"])
@@ -80,6 +95,21 @@ def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
     folder = finished / "results" / "logs"
     logs = {str(path.relative_to(folder)) for path in folder.rglob("*.log")}
     assert {f"{name}.log" for line in lines for name in line.split(", ")} <= logs
+
+
+def test_queries_have_parts_that_the_detector_found(finished):
+    """Rank by rank as in the detector's table, inside the query."""
+    results = finished / "results"
+    parts = pd.read_parquet(results / "parts" / "queries.parquet")
+    overlays = parts[parts["kind"] == "detected_overlay"]
+    found = pd.concat(map(pd.read_parquet, sorted((results / "detection" / "queries").glob("*.parquet"))))
+    found = found[found["class"] == "overlay"]
+    assert len(overlays) > 0
+    assert overlays[["image_id", "rank"]].to_numpy().tolist() == found[["image_id", "rank"]].to_numpy().tolist()
+    whole = parts[parts["kind"] == "whole"].set_index("image_id").loc[overlays["image_id"]]
+    assert (overlays["x1"].to_numpy() <= whole["x1"].to_numpy()).all()
+    measured = json.loads((results / "evaluation" / "detection.json").read_text())
+    assert measured["scenes"] == 4 and set(measured["classes"]) == {"overlay", "emoji"}
 
 
 def test_no_checkpoint_is_left_behind(finished):
@@ -152,9 +182,10 @@ def test_other_shards_give_the_same_matches(finished, tmp_path):
 
 def test_drawing_more_references_redraws_no_training_pictures(finished, tmp_path):
     dry = snakemake(finished, "-n", overlays=overlay(tmp_path, sample={"references": 44}))
-    assert dry.returncode == 0, dry.stderr
+    jobs = planned(dry)
     assert "drawn/references" in dry.stdout
-    assert not [line for line in dry.stdout.splitlines() if line.startswith(("train_model ", "synthesise "))]
+    assert jobs["train_model"] == 3  # on pairs, whose originals are references
+    assert "synthesise" not in jobs
 
 
 def test_more_queries_rerun_nothing_of_the_training(finished, tmp_path):
@@ -166,7 +197,7 @@ def test_more_queries_rerun_nothing_of_the_training(finished, tmp_path):
 
 def test_new_queries_hide_no_changed_setting(finished, tmp_path):
     changed = overlay(tmp_path, sample={"queries": 26}, whitening={"power": -0.25})
-    assert planned(snakemake(finished, "-n", overlays=changed))["fit_whitening"] == 4
+    assert planned(snakemake(finished, "-n", overlays=changed))["fit_whitening"] == 5
 
 
 @pytest.mark.parametrize(
@@ -197,6 +228,7 @@ results: {results}
 families: [pretrained_CC]
 backbones: [tiny]
 tiles: {{families: [], scales: []}}
+second_submission: {{families: []}}
 scales: [32]
 matching: {{weight: 0}}
 ensembling: {{vote: 1, tile_vote: 1}}
@@ -260,6 +292,52 @@ def test_own_pictures_without_training(own_pictures, tmp_path):
     assert not {"prepare_backbone", "fit_whitening"} & set(jobs)
 
 
+def test_known_pairs_of_a_user_are_trained_on_unless_a_query_is_among_them(own_pictures, tmp_path):
+    training = [Path(line) for line in (own_pictures / "list.txt").read_text().splitlines()]
+    (tmp_path / "torn.jpg").write_bytes(training[0].read_bytes()[:2000])
+    names = [(f"{a}", f"{b}") for a, b in zip(training[:12:2], training[1:12:2])] + [("torn.jpg", f"{training[12]}")]
+    pd.DataFrame(names, columns=["query", "reference"]).to_csv(tmp_path / "pairs.csv", index=False)
+    settings = yaml.safe_load(OWN.format(results=tmp_path / "results"))
+    settings["images"]["training_pairs"] = str(tmp_path / "pairs.csv")
+    settings["second_submission"] = {"families": ["pairs_CC"], "vote": 1}
+    target = str(tmp_path / "results" / "pairs" / "pairs_CC.parquet")
+    run = snakemake(own_pictures, target, "--cores", "2", overlays=overlay(tmp_path, **settings))
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert pd.read_parquet(target).class_id.tolist() == [n // 2 for n in range(12)]
+    rejected = (tmp_path / "results" / "images" / "rejected" / "pairs.csv").read_text()
+    assert rejected.count("\n") == 2 and f"pairs,{tmp_path}/torn.jpg," in rejected
+
+    query = own_pictures / "queries" / "q 3.jpg"
+    shutil.copy(query, tmp_path / "torn.jpg")
+    pd.DataFrame(names, columns=["query", "reference"]).to_csv(tmp_path / "pairs.csv", index=False)
+    run = snakemake(own_pictures, "--cores", "2", overlays=overlay(tmp_path, **settings))
+    assert run.returncode != 0
+    sentence = f"the first is {query}, in a pair as {tmp_path / 'torn.jpg'}"
+    assert sentence in (tmp_path / "results" / "logs" / "check_inputs.log").read_text()
+    assert sentence in run.stdout + run.stderr
+    assert not (tmp_path / "results" / "models").exists()
+
+
+def test_backbones_learn_from_pictures_of_their_own(own_pictures, tmp_path):
+    """A role like the others, with shards and rejected pictures; nothing of it is read where no backbone learns."""
+    pictures = tmp_path / "pictures"
+    shutil.copytree(own_pictures / "my references", pictures)  # six and a broken one
+    learning = {"backbone_table": {"tiny_ibn_a": {"weights": {"batch": 3}}}, "images": {"pretraining": str(pictures)}}
+    changed = overlay(tmp_path, results=str(tmp_path / "results"), **learning)
+    run = snakemake(own_pictures, "--cores", "2", str(tmp_path / "results/pretraining/tiny_ibn_a.safetensors"),
+                    overlays=changed)  # fmt: skip
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert len(pd.read_csv(tmp_path / "results" / "pretraining" / "tiny_ibn_a.curve.csv")) == 3  # steps of its own
+    assert len(pd.read_parquet(tmp_path / "results" / "images" / "pretraining.parquet")) == 6
+    assert not (tmp_path / "results" / "images" / "training.parquet").exists()
+
+    drawn = {name: {"weights": {"source": "none"}} for name in ("tiny", "tiny_ibn_a")}
+    elsewhere = overlay(tmp_path, results=str(tmp_path / "other"), images=learning["images"], backbone_table=drawn)
+    assert "images/listings/pretraining" not in snakemake(own_pictures, "-n", overlays=elsewhere).stdout
+    changed = overlay(tmp_path, results=str(tmp_path / "other"), **learning)
+    assert "images/listings/pretraining" in snakemake(own_pictures, "-n", overlays=changed).stdout
+
+
 def test_a_new_picture_is_noticed(own_pictures, tmp_path):
     settings = tmp_path / "own.yaml"
     settings.write_text(OWN.format(results=tmp_path / "results"))
@@ -277,11 +355,16 @@ def test_a_new_picture_is_noticed(own_pictures, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"training": {"steps": 0}, "descriptors": {"unit": "model"}},
+        {"training": {"steps": 0}, "second_submission": {"families": []}, "descriptors": {"unit": "model"}},
         {"descriptors": {"kind": "embedding"}},
         {"families": ["baseline_CC"], "evaluation": {"untrained_families": []}},
         {"families": ["pretrained_CC", "baseline_CC"], "tiles": {"families": []}},
         {"matching": {"exclude_trained": False, "background": "sample"}},
+        {
+            "backbone_table": {
+                "tiny": {"weights": {"source": "url", "url": "https://a.org/b.pth", "mapping": "torchvision"}}
+            }
+        },
     ],
 )
 def test_other_settings_plan_a_run(tmp_path, settings):
@@ -326,7 +409,9 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
         "results/evaluation/matching_table.csv",
         "results/report/training_curves.png",
-        "results/report/pretraining_curves.png",
+        *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),
+        "results/report/detector_curve.png",
+        "results/report/detection.jpg",
         "results/report/synthesis/baseline_CC.jpg",
         "results/report/synthesis/face_BW.jpg",
         "results/report/provenance.html",
@@ -341,8 +426,8 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
 def test_provenance_shows_the_configuration_of_the_run(finished):
     page = (finished / "results" / "report" / "provenance.html").read_text()
     assert "families: [baseline_CC, face_BW]" in page  # of the overlay, not of config.yaml
-    assert page.count(".safetensors") == 6 + 3
-    assert '<td>train_model</td><td class="number">6</td>' in page
+    assert page.count(".safetensors") == 9 + 3 + 1  # models, backbones, detector
+    assert '<td>train_model</td><td class="number">9</td>' in page
 
 
 def test_provenance_shows_threads_of_the_command_line(finished, tmp_path):
@@ -353,7 +438,7 @@ def test_provenance_shows_threads_of_the_command_line(finished, tmp_path):
     assert planned(snakemake(tmp_path, "-n", *command)) == {"list_provenance": 1}
     run = snakemake(tmp_path, *command)
     assert run.returncode == 0, run.stderr[-4000:]
-    cells = '<td>{}</td><td class="number">6</td><td class="number">{}</td>'  # rule, jobs, threads
+    cells = '<td>{}</td><td class="number">9</td><td class="number">{}</td>'  # rule, jobs, threads
     assert cells.format("train_model", 1) in (finished / page).read_text()
     assert cells.format("train_model", 2) in (tmp_path / page).read_text()
 

@@ -1,4 +1,4 @@
-"""Tables the parts of one shard of queries: fixed boxes, turns and the boxes of selective search."""
+"""Tables the parts of one shard of queries: fixed boxes, turns, boxes of selective search, detected overlays."""
 
 import json
 from functools import partial
@@ -16,6 +16,7 @@ def main() -> None:
     """Read the arguments, lay out the fixed parts, search the pictures if asked to, write one table."""
     parser = runtime.Arguments(__doc__)
     parser.add_input("--queries", required=True, help="manifest of the queries")
+    parser.add_input("--detections", help="what was detected in this shard, where a kind of parts needs it")
     parser.add_argument("--parts", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--shards", required=True, type=int)
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_output("--output", required=True)
     args = parser.parse()
     kinds = args.parts["kinds"]
-    parts.check_kinds(kinds, [*parts.QUERY_LAYOUTS, "selective_search"], "parts.kinds")
+    parts.check_kinds(kinds, [*parts.QUERY_LAYOUTS, "selective_search", "detected_overlay"], "parts.kinds")
     manifest = pd.read_parquet(args.queries)
     start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
     queries = manifest.iloc[start:stop]
@@ -34,6 +35,8 @@ def main() -> None:
             tables.append(search(list(queries["path"]), args.parts["selective_search"], args.threads, done))
         else:
             done.add(len(queries))
+        if args.detections:
+            tables.append(parts.detected_parts(pd.read_parquet(args.detections), queries))
         table = parts.parts_table(tables, queries["image_id"], kinds)
     with runtime.atomic_output(args.output) as temporary:
         table.to_parquet(temporary, index=False)

@@ -25,7 +25,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
     return table[["image_id", "path"]]
 
 
-def make(seed: int, folder: Path, backgrounds: list[str], task: tuple[int, Query, str]) -> dict[str, Any]:
+def make(seed: int, folder: Path, backgrounds: list[str], mild: float, task: tuple[int, Query, str]) -> dict[str, Any]:
     """Make and write one query from the picture at the task's path; returns the details of its edits."""
     number, plan, path = task
     rng = runtime.generator(seed, "copy", number)
@@ -37,7 +37,7 @@ def make(seed: int, folder: Path, backgrounds: list[str], task: tuple[int, Query
         return imaging.load_image(others[0] if others else path)
 
     if plan.kind is not None:
-        picture, details = edits.edit(picture, plan.kind, rng, foreign)
+        picture, details = edits.edit(picture, plan.kind, rng, foreign, mild)
     queries.save(picture, folder / f"{queries.query_id(number)}.jpg")
     return details
 
@@ -50,17 +50,21 @@ def main() -> None:
     parser.add_argument("--copies", type=int, required=True)
     parser.add_argument("--without-source", type=int, default=0, help="queries from --unrelated")
     parser.add_input("--unrelated", type=Path, help="pictures that no reference is a copy of (Parquet)")
+    parser.add_argument("--mild", type=float, default=0.5, help="share of the edits that get two mild ones on top")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--draw", help="name of a draw of its own: other copies than without, for the same seed")
     parser.add_output("--output", type=Path, required=True, help="folder to make")
     parser.add_output("--ground-truth", type=Path, required=True, help="CSV to write")
     parser.add_output("--edits", type=Path, required=True, help="CSV to write")
+    parser.add_output("--pairs", type=Path, help="CSV to write: each copy's path and its source's")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse()
     if args.without_source and args.unrelated is None:
         raise InputError("--without-source needs --unrelated, the manifest of the pictures to make them from.")
     sources, backgrounds = read_manifest(args.manifest), read_manifest(args.foreign)
     unrelated = read_manifest(args.unrelated) if args.without_source else sources[:0]
-    plans = queries.copy_queries(args.seed, args.copies, len(sources), args.without_source, len(unrelated))
+    seed = runtime.derive_seed(args.seed, args.draw) if args.draw else args.seed
+    plans = queries.copy_queries(seed, args.copies, len(sources), args.without_source, len(unrelated))
     tasks = []
     for number, plan in enumerate(plans):
         table, row = (unrelated, plan.unrelated) if plan.source is None else (sources, plan.source)
@@ -69,12 +73,14 @@ def main() -> None:
         queries.whole_directory(args.output) as folder,
         runtime.Throughput("pictures", args.threads, len(tasks)) as done,
     ):
-        work = partial(make, args.seed, folder, backgrounds.path.tolist())
+        work = partial(make, seed, folder, backgrounds.path.tolist(), args.mild)
         details = []
         for entry in runtime.in_processes(work, tasks, args.threads):
             details.append(entry)
             done.add()
         queries.write_truth(plans, lambda row: str(sources.image_id.iat[row]), details, args.ground_truth, args.edits)
+    if args.pairs:
+        queries.write_pairs(plans, args.output, sources.path.tolist(), args.pairs)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ def main() -> None:
     parser.add_input("--tile-pairs", type=Path, nargs="*", default=[], help="unvoted reference-tile pairs")
     parser.add_input("--parts", type=Path, required=True, help="parts of the queries")
     parser.add_input("--faces", type=Path, help="number of faces in each reference")
+    parser.add_input("--second", type=Path, help="the second submission's CSV")
+    parser.add_input("--pair-votes", type=Path, nargs="*", default=[], help="voted pairs of each pair family")
+    parser.add_argument("--second-submission", type=json.loads, required=True, help="the section of that name as JSON")
     parser.add_input("--hash", type=Path, help="the perceptual hash's CSV, as baseline")
     parser.add_input("--ground-truth", type=Path, required=True, help="CSV query_id,reference_id")
     parser.add_input("--queries", type=Path, required=True, help="manifest of the queries")
@@ -54,6 +57,13 @@ def main() -> None:
         final = ensembling.read_final(args.final)
         hashes = ensembling.read_final(args.hash) if args.hash else None
         rows = ablation.ablation(evidence, final, hashes, args.families, args.untrained, settings, len(queries), task)
+        if args.second:
+            second = ensembling.read_final(args.second)
+            votes = {
+                family: ensembling.read_pairs([path])
+                for family, path in zip(args.second_submission["families"], args.pair_votes, strict=True)
+            }
+            rows += ablation.second_submission(second, votes, settings, len(queries), task)
         done.add(len(rows))
     choices = ablation.protocol(
         evidence,
@@ -65,6 +75,7 @@ def main() -> None:
         settings,
         evaluation.queries,
     )
+    choices["second_submission"] = args.second_submission if args.second else None
     result = {
         "protocol": choices,
         "rows": ablation.as_json(rows),

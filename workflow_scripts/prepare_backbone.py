@@ -1,4 +1,4 @@
-"""Bring a backbone's weights from a file, from timm, or from a seeded random draw into the project's form."""
+"""Bring a backbone's weights from a file, an address, timm or a seeded random draw into the project's form."""
 
 import json
 
@@ -13,8 +13,11 @@ def main() -> None:
     parser = runtime.Arguments(__doc__)
     parser.add_argument("--backbone", required=True, help="name of the slot")
     parser.add_argument("--network", required=True, help="name in the registry of networks")
-    parser.add_argument("--weights", required=True, type=json.loads, help="source, and mapping, sha256 of a file")
+    parser.add_argument(
+        "--weights", required=True, type=json.loads, help="source, and path or url, mapping, sha256 of a file"
+    )
     parser.add_input("--file", help="for source file: the weights file")
+    parser.add_argument("--downloads", help="for source url: folder to keep the file in")
     parser.add_argument("--dimensions", type=int, default=0, help="stop if its feature is narrower than this")
     parser.add_argument("--waveblock", action="store_true", help="stop if it has no place for a WaveBlock")
     parser.add_argument("--seed", required=True, type=int)
@@ -27,8 +30,8 @@ def main() -> None:
             create_backbone(args.network, waveblock=True)
         backbone = create_backbone(args.network)
         check_width(args.backbone, args.network, backbone.feature_dim, args.dimensions)
-        source = {**args.weights, "path": args.file, "seed": [args.seed, "backbone", args.backbone]}
-        header = load_backbone_weights(backbone, source)
+        here = {"path": args.file, "downloads": args.downloads, "seed": [args.seed, "backbone", args.backbone]}
+        header = load_backbone_weights(backbone, {**args.weights, **here})
         header |= {"kind": "backbone", "backbone": args.backbone, "network": args.network}
         save_weights(args.output, backbone, header)
         meter.add()

@@ -9,6 +9,7 @@ import yaml
 
 HEADLINES = {
     "full": "full ensemble",
+    "second_submission": "second submission, with models of known pairs",
     "without_local_verification": "whole pictures only (no local verification)",
     "best_family": "best family vote",
     "best_model": "best single model, same parts",

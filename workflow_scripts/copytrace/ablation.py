@@ -246,6 +246,18 @@ def ablation(
     return rows
 
 
+def second_submission(
+    second: pd.DataFrame, votes: Mapping[str, pd.DataFrame], settings: Ensembling, queries: int, task: Task
+) -> list[Row]:
+    """The rows of the second list of matches, as written, and of the voted pairs of each pair family alone."""
+    rows = [measure("second submission", "second submission", second, task)]
+    for family, voted in votes.items():
+        best = ensembling.best_scores([voted])
+        kept = ensembling.cut(best, settings.rows_per_query, queries, settings.maximum_rows)
+        rows.append(measure(family, "pair vote", kept, task))
+    return rows
+
+
 def summary(rows: Sequence[Row]) -> dict[str, object]:
     """What a person wants first: the full system and what it is compared with.
 
@@ -263,6 +275,8 @@ def summary(rows: Sequence[Row]) -> dict[str, object]:
     result["untrained_vote"] = _short(votes[-1]) if votes else None
     hashes = group_rows(rows, "hash")
     result["hash"] = _short(hashes[0]) if hashes else None
+    second = group_rows(rows, "second submission")
+    result["second_submission"] = _short(second[0]) if second else None
     return result
 
 
@@ -359,6 +373,7 @@ def headline_rows(rows: Sequence[Row]) -> list[tuple[str, Row]]:
     if votes:
         shown.append(("untrained networks, vote", votes[-1]))
     shown.extend((row.name, row) for row in group_rows(rows, "hash"))
+    shown.extend((row.name, row) for row in group_rows(rows, "second submission"))
     return shown
 
 
@@ -392,7 +407,7 @@ def curves(rows: Sequence[Row]) -> pd.DataFrame:
 def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
     """Precision over recall of the headline rows, and the precision at which recall is read off."""
     styles = [("#1b4f72", "-"), ("#2e86c1", "-"), ("#117a65", "-"), ("#b9770e", "-"), ("#b9770e", "--")]
-    styles += [("#808b96", "--"), ("#943126", ":")]
+    styles += [("#808b96", "--"), ("#943126", ":"), ("#6c3483", "-.")]
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(metrics.PRECISION, color="0.6", linewidth=1, linestyle=":")
@@ -463,4 +478,6 @@ GROUP_COLOURS = {
     "untrained model, whole pictures": "#808b96",
     "untrained vote": "#808b96",
     "hash": "#943126",
+    "second submission": "#6c3483",
+    "pair vote": "#6c3483",
 }

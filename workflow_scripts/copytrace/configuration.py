@@ -20,6 +20,10 @@ Config = dict[str, Any]
 
 #: What every user of own pictures names.
 ROLES = ("training", "references", "queries")
+#: What one may name beside them.
+OTHER_ROLES = ("backgrounds", "pretraining")
+#: Ways to make a backbone's weights here: sections of `pretraining`, and sources of weights.
+PRETRAINING_METHODS = ("barlow_twins", "momentum_teacher")
 
 
 def uses_sample(config: Config) -> bool:
@@ -28,9 +32,33 @@ def uses_sample(config: Config) -> bool:
 
 
 def training_of(config: Config, family: str) -> dict[str, Any]:
-    """The section `training` as it holds for a family: its steps times the table's `steps_factor`."""
+    """The section `training` as it holds for a family: its steps times the table's `steps_factor`, and `augment`."""
     factor = config["family_table"][family].get("steps_factor", 1)
-    return config["training"] | {"steps": round(config["training"]["steps"] * factor)}
+    augment = family not in pair_families(config) or config["second_submission"]["augment"]
+    return config["training"] | {"steps": round(config["training"]["steps"] * factor), "augment": augment}
+
+
+def pair_families(config: Config) -> list[str]:
+    """The families that are trained on known pairs instead of a synthesis."""
+    return config["second_submission"]["families"]
+
+
+def trained_families(config: Config) -> list[str]:
+    """The families whose models are trained, on a synthesis or on pairs."""
+    return [f for f in [*config["families"], *pair_families(config)] if training_of(config, f)["steps"]]
+
+
+def pretrained(config: Config) -> list[str]:
+    """The backbones whose weights are trained here without labels."""
+    table = config["backbone_table"]
+    return [name for name in used_backbones(config) if table[name]["weights"]["source"] in PRETRAINING_METHODS]
+
+
+def pretraining_of(config: Config, backbone: str) -> dict[str, Any]:
+    """The settings of a backbone's pretraining: its method's section, with the steps and batch of its own row."""
+    weights = config["backbone_table"][backbone]["weights"]
+    own = {key: weights[key] for key in ("steps", "batch") if key in weights}
+    return config["pretraining"][weights["source"]] | own
 
 
 def units_of(config: Config, family: str) -> dict[str, list[str]]:
@@ -58,9 +86,11 @@ def check(config: Config) -> None:
     job `check_inputs`.
     """
     _check_names(config)
+    _check_pair_families(config)
     _check_votes(config)
     _check_parts(config)
     _check_backbones(config)
+    _check_detection(config)
     _check_training(config)
     _check_chains(config)
     _check_dimensions(config)
@@ -72,18 +102,34 @@ def check(config: Config) -> None:
             f"images.shards.validation asks for {shards} jobs, but evaluation.validation_copies is only {copies}"
         )
     if uses_sample(config):
-        counts.check(demand(config), {role: config["sample"][role] for role in ROLES})
+        counts.check(demand(config), sample_pictures(config))
+
+
+def sample_pictures(config: Config) -> dict[str, int]:
+    """How many pictures of each role the sample has; a pair is a copy and its reference, which several may share."""
+    sample = config["sample"]
+    in_pairs = sample["pairs"] + min(sample["pairs"], sample["references"])
+    return {role: sample[role] for role in ROLES} | ({"pairs": in_pairs} if pair_families(config) else {})
+
+
+def detects(config: Config) -> bool:
+    """Whether an overlay detector is made: a kind of parts asks for it."""
+    return "detected_overlay" in config["parts"]["kinds"]
+
+
+def used_backbones(config: Config) -> list[str]:
+    """The rows of backbone_table that are used: those of the models, and the detector's."""
+    return list(dict.fromkeys([*config["backbones"], *([config["detection"]["backbone"]] if detects(config) else [])]))
 
 
 def demand(config: Config) -> dict[str, Any]:
     """What the configuration asks of the numbers of pictures, for `counts.check`.
 
     Where nothing is trained the numbers that training needs are ones that every set of pictures meets; likewise
-    where faces, not known yet, may make more classes.
+    where faces, not known yet, may make more classes. Pairs count only where the pictures have the role `pairs`.
     """
     trained = [family for family in config["families"] if training_of(config, family)["steps"]]
     counted = [family for family in trained if not config["family_table"][family]["faces"]]
-    sources = [config["backbone_table"][backbone]["weights"]["source"] for backbone in config["backbones"]]
     return {
         "shards": config["images"]["shards"],
         "dimensions": config["whitening"]["dimensions"],
@@ -93,10 +139,20 @@ def demand(config: Config) -> dict[str, Any]:
         "exclude_trained": config["matching"]["exclude_trained"] and bool(trained),
         "class_stride": config["synthesis"]["class_stride"],
         "classes_per_batch": config["training"]["classes_per_batch"] if counted else 1,
+        "pairs_per_batch": config["training"]["classes_per_batch"],
         "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
         "rows_per_query": config["ensembling"]["rows_per_query"],
-        "pretraining_batch": config["pretraining"]["barlow_twins"]["batch"] if "barlow_twins" in sources else 1,
+        "held_out": config["detection"]["held_out"] if detects(config) else None,
+        "pretraining_batches": dict(_pretraining_batch(config, backbone) for backbone in pretrained(config)),
     }
+
+
+def _pretraining_batch(config: Config, backbone: str) -> tuple[str, int]:
+    """The batch of a backbone's pretraining, behind the key that says it."""
+    weights = config["backbone_table"][backbone]["weights"]
+    own = "batch" in weights
+    key = f"backbone_table.{backbone}.weights.batch" if own else f"pretraining.{weights['source']}.batch"
+    return key, pretraining_of(config, backbone)["batch"]
 
 
 def feature_dimensions(config: Config) -> int:
@@ -109,7 +165,7 @@ def feature_dimensions(config: Config) -> int:
 
 def waves(config: Config) -> bool:
     """Whether any training adds a WaveBlock to the backbones."""
-    return config["training"]["waveblock"] and any(training_of(config, f)["steps"] for f in config["families"])
+    return config["training"]["waveblock"] and bool(trained_families(config))
 
 
 def _check_names(config: Config) -> None:
@@ -118,6 +174,10 @@ def _check_names(config: Config) -> None:
         for name in config[key]:
             if name not in config[table]:
                 raise InputError(f"{key} names {name}, which is not in {table}; {hint(name, config[table])}")
+    backbone = config["detection"]["backbone"]
+    if backbone not in config["backbone_table"]:
+        known = hint(backbone, config["backbone_table"])
+        raise InputError(f"detection.backbone is {backbone}, which is not in backbone_table; {known}")
     for name in config["evaluation"]["untrained_families"]:
         if name not in config["family_table"]:
             raise InputError(
@@ -126,6 +186,12 @@ def _check_names(config: Config) -> None:
             )
         if training_of(config, name)["steps"]:
             raise InputError(f"evaluation.untrained_families names {name}, whose steps_factor is not 0: it is trained")
+    for name in pair_families(config):
+        if name not in config["family_table"]:
+            raise InputError(
+                f"second_submission.families names {name}, which is not in family_table; "
+                f"{hint(name, config['family_table'])}"
+            )
     for name in config["tiles"]["families"]:
         if name not in config["families"]:
             raise InputError(
@@ -139,11 +205,31 @@ def _check_names(config: Config) -> None:
         raise InputError("tiles.scales is empty: name a scale, or leave tiles out by an empty tiles.families")
 
 
+def _check_pair_families(config: Config) -> None:
+    """Families of pairs are trained, on pairs alone, and described at some scale."""
+    for name in pair_families(config):
+        where, row = f"second_submission.families names {name}", config["family_table"][name]
+        if name in config["families"]:
+            raise InputError(f"{where}, and so does families: a family is trained on pairs or on a synthesis")
+        if not training_of(config, name)["steps"]:
+            raise InputError(f"{where}, but training.steps times its steps_factor is 0: nothing is learned from pairs")
+        for key, neutral in (("faces", "false"), ("chain", "{}"), ("minimum_side", "0")):
+            if row[key]:
+                raise InputError(
+                    f"{where}, whose {key} is not {neutral}: pairs are neither chosen, edited nor filtered"
+                )
+    if pair_families(config) and not config["second_submission"]["scales"]:
+        raise InputError("second_submission.scales is empty: name a scale, or leave it out by an empty families")
+
+
 def _check_votes(config: Config) -> None:
-    for key in ("vote", "tile_vote"):
-        wanted, there = config["ensembling"][key], len(config["backbones"])
+    votes = {f"ensembling.{key}": config["ensembling"][key] for key in ("vote", "tile_vote")}
+    if pair_families(config):
+        votes["second_submission.vote"] = config["second_submission"]["vote"]
+    for key, wanted in votes.items():
+        there = len(config["backbones"])
         if wanted > there:
-            raise InputError(f"ensembling.{key} asks for {wanted} agreeing backbones, but backbones names {there}")
+            raise InputError(f"{key} asks for {wanted} agreeing backbones, but backbones names {there}")
 
 
 def _check_parts(config: Config) -> None:
@@ -167,7 +253,7 @@ def _check_parts(config: Config) -> None:
 
 
 def _check_backbones(config: Config) -> None:
-    for name in config["backbones"]:
+    for name in used_backbones(config):
         slot, where = config["backbone_table"][name], f"backbone_table.{name}"
         try:
             names.check_name(slot["network"])
@@ -179,18 +265,45 @@ def _check_backbones(config: Config) -> None:
                 f"{where}.weights has source timm, but its network {slot['network']} is not one of timm "
                 f"({names.TIMM_PREFIX}NAME)"
             )
+        for key in {"file": ("path", "mapping"), "url": ("url", "mapping")}.get(source, ()):
+            if not slot["weights"].get(key):
+                raise InputError(f"{where}.weights has source {source}, but no {key}")
         if source != "file":
             continue
-        for key in ("path", "mapping"):
-            if not slot["weights"].get(key):
-                raise InputError(f"{where}.weights has source file, but no {key}")
         path = _expanded(slot["weights"]["path"], f"{where}.weights.path")
         if not folders.is_file(path):
             raise InputError(f"{where}.weights.path names {path}, which is not there or not a file")
 
 
+def _check_detection(config: Config) -> None:
+    """The overlay detector: its backbone, its sizes, and scenes that can be drawn."""
+    detection, scenes = config["detection"], config["detection"]["scenes"]
+    network = config["backbone_table"][detection["backbone"]]["network"]
+    if detects(config) and network.startswith(names.TIMM_PREFIX):
+        raise InputError(
+            f"detection.backbone is {detection['backbone']}, whose network {network} is timm's: choose one with a "
+            f"network of {', '.join(names.FEATURE_WIDTHS)}"
+        )
+    for key, factor in (("side", 64), ("channels", 32)):
+        if detection[key] % factor:
+            raise InputError(f"detection.{key} is {detection[key]}, but must be a multiple of {factor}")
+    pairs = {key: scenes[key] for key in ("aspect", "crop", "quality")}
+    pairs |= {f"{kind}.{key}": value for kind in ("pictures", "emoji") for key, value in scenes[kind].items()}
+    for key, value in pairs.items():
+        if isinstance(value, list) and value[0] > value[1]:
+            raise InputError(f"detection.scenes.{key} is {value}, but should be [lowest, highest]")
+    for name, settings in scenes["edits"].items():
+        where = f"step {name} of detection.scenes.edits"
+        step = plan.plan_step(name, settings, where)
+        if step.operation not in plan.STILL:
+            raise InputError(
+                f"{where}: {step.operation} moves what is in the picture or adds to it, so boxes would no longer fit; "
+                f"possible are {', '.join(plan.STILL)}"
+            )
+
+
 def _check_training(config: Config) -> None:
-    for family in config["families"]:
+    for family in [*config["families"], *pair_families(config)]:
         settings = training_of(config, family)
         steps, epochs = settings["steps"], settings["epochs"]
         factor = config["family_table"][family].get("steps_factor", 1)
@@ -232,13 +345,14 @@ def _check_chains(config: Config) -> None:
                 synthesis["chain"], family, row["chain"], row["grey"], synthesis["faithful"]["partial_grey"]
             )
             plan.check_sizes(steps, f"the chain of family {family}")
-    for number, view in enumerate(config["pretraining"]["barlow_twins"]["views"], 1):
-        where = f"view {number} of pretraining.barlow_twins.views"
-        steps = [plan.plan_step(name, settings, f"{where}, {name}") for name, settings in view.items()]
-        plan.check_sizes(steps, where)
-        foreign = [step.name for step in steps if plan.FORMS[step.operation].foreign]
-        if foreign:
-            raise InputError(f"{where} has the step {foreign[0]}, but there are no foreign pictures in pretraining")
+    for method in PRETRAINING_METHODS:
+        for number, view in enumerate(config["pretraining"][method]["views"], 1):
+            where = f"view {number} of pretraining.{method}.views"
+            steps = [plan.plan_step(name, settings, f"{where}, {name}") for name, settings in view.items()]
+            plan.check_sizes(steps, where)
+            foreign = [step.name for step in steps if plan.FORMS[step.operation].foreign]
+            if foreign:
+                raise InputError(f"{where} has the step {foreign[0]}, but there are no foreign pictures in pretraining")
 
 
 def _check_dimensions(config: Config) -> None:
@@ -250,8 +364,7 @@ def _check_dimensions(config: Config) -> None:
             f"{config['whitening']['samples']}"
         )
     width = config["training"]["embedding"]
-    trained = any(training_of(config, family)["steps"] for family in config["families"])
-    if trained and config["descriptors"]["kind"] == "embedding" and dimensions > width:
+    if trained_families(config) and config["descriptors"]["kind"] == "embedding" and dimensions > width:
         raise InputError(f"whitening.dimensions is {dimensions}, but training.embedding is only {width}")
     for backbone in config["backbones"]:
         network = config["backbone_table"][backbone]["network"]
@@ -264,9 +377,16 @@ def _check_pictures(config: Config) -> None:
     missing = [role for role in ROLES if not images[role]]
     if missing and not uses_sample(config):
         raise InputError(f"images.{missing[0]} is not set: name all of training, references and queries, or none")
-    if uses_sample(config) and (images["backgrounds"] or images["ground_truth"]):
-        raise InputError("images.backgrounds and images.ground_truth go with pictures of your own, not with the sample")
-    for key in (*ROLES, "backgrounds", "ground_truth"):
+    files = (*OTHER_ROLES, "ground_truth", "training_pairs")
+    for key in files:
+        if images[key] and uses_sample(config):
+            raise InputError(f"images.{key} goes with pictures of your own, not with the sample")
+    if pair_families(config) and not uses_sample(config) and not images["training_pairs"]:
+        raise InputError(
+            "images.training_pairs is not set, but second_submission.families wants pairs to train on: name a CSV of "
+            "them, or set families: []"
+        )
+    for key in (*ROLES, *files):
         if images[key]:
             _expanded(images[key], f"images.{key}")
 
@@ -275,7 +395,7 @@ def _check_results(config: Config) -> None:
     if config["results"].startswith("-"):
         raise InputError(f"results is {config['results']}, which commands would take for a flag: write ./ before it")
     results = Path(os.path.realpath(config["results"]))
-    for role in (*ROLES, "backgrounds"):
+    for role in (*ROLES, *OTHER_ROLES):
         source = os.path.realpath(folders.expanded(config["images"][role])) if config["images"][role] else None
         if source and results.is_relative_to(source) and Path(source).is_dir():
             raise InputError(

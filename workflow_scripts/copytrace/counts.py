@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from copytrace.errors import InputError
@@ -26,10 +27,14 @@ def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
             f"whitening.dimensions is {demand['dimensions']} and needs more training pictures than that, "
             f"but {found} {sampled}"
         )
-    if demand["pretraining_batch"] > training:
+    role = "pretraining" if "pretraining" in pictures else "training"
+    for key, batch in demand["pretraining_batches"].items():
+        if batch > pictures[role]:
+            raise InputError(f"{key} is {batch}, but there are only {pictures[role]} {role} pictures")
+    if "pairs" in pictures and demand["pairs_per_batch"] > pictures["pairs"] // 2:
         raise InputError(
-            f"pretraining.barlow_twins.batch is {demand['pretraining_batch']}, "
-            f"but there are only {training} training pictures"
+            f"training.classes_per_batch is {demand['pairs_per_batch']}, but the pairs to train on have only "
+            f"{pictures['pairs']} pictures"
         )
     classes = -(-training // demand["class_stride"])
     for key, wanted in (
@@ -53,4 +58,21 @@ def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
         raise InputError(
             f"ensembling.rows_per_query is {demand['rows_per_query']}, which for {pictures['queries']} queries is not "
             "even one row"
+        )
+    if demand["held_out"] is not None:
+        check_held_out(demand["held_out"], pictures.get("backgrounds", training))
+
+
+def held_out(share: float, count: int) -> int:
+    """How many of `count` pictures are kept apart to measure the overlay detector with."""
+    return math.ceil(share * count)
+
+
+def check_held_out(share: float, count: int) -> None:
+    """Raise InputError unless a scene can be made of each part: a background and a picture to lay on it."""
+    apart = held_out(share, count)
+    if min(apart, count - apart) < 2:
+        raise InputError(
+            f"detection.held_out is {share}: of {count} pictures {apart} would be held out and {count - apart} left to "
+            "train with, but scenes need 2 of each"
         )

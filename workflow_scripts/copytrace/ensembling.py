@@ -75,7 +75,8 @@ def read_pairs(paths: Sequence[str | Path], families: Sequence[str] | None = Non
         if missing:
             raise InputError(f"{path} is no pairs table: it lacks {', '.join(sorted(missing))}.")
         table = pq.read_table(path, columns=COLUMNS, read_dictionary=NAMES).to_pandas()
-        table[NAMES] = table[NAMES].astype("category")
+        names = table[NAMES] if len(table) else table[NAMES].astype(str)  # without rows a file has no type of names
+        table[NAMES] = names.astype("category")
         if families is not None:
             wanted = np.isin(family_names(table["model"].cat.categories), list(families))
             table = table[wanted[table["model"].cat.codes]] if len(table) else table
@@ -90,7 +91,7 @@ def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
 
 
 def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of pairs under one another; names share sorted categories, and every model has rows."""
+    """Tables of the same columns under one another; names share sorted categories, and every model has rows."""
     columns = {
         name: union_categoricals([table[name] for table in tables], sort_categories=True)
         if name in NAMES
@@ -98,7 +99,8 @@ def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         for name in tables[0].columns
     }
     stacked = pd.DataFrame(columns)
-    stacked["model"] = stacked["model"].cat.remove_unused_categories()
+    if "model" in stacked:
+        stacked["model"] = stacked["model"].cat.remove_unused_categories()
     return stacked
 
 
@@ -415,6 +417,24 @@ def _distinct_values(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _scored(rows: pd.DataFrame, places: NDArray[np.intp], scores: NDArray[np.float64]) -> pd.DataFrame:
     return rows[["query_id", "reference_id"]].iloc[places].reset_index(drop=True).assign(score=scores)
+
+
+def best_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The largest score of each (query, reference) in any of the tables (D²LV, section 6.6).
+
+    Args:
+        tables: pairs tables, whose parts and models are forgotten, and lists of matches.
+
+    Returns:
+        `query_id, reference_id, score` (float64), one row per pair, ordered by query and reference.
+    """
+    ids = dict.fromkeys(["query_id", "reference_id"], "category")
+    rows = stack([table[FINAL_COLUMNS].astype(ids) for table in tables])
+    pair = _packed(_codes(rows, "query_id"), _codes(rows, "reference_id"))
+    order = np.argsort(pair, kind="stable")
+    first = _starts(pair[order])
+    score = rows["score"].to_numpy(np.float64)[order]
+    return _scored(rows, order[first], np.maximum.reduceat(score, first) if len(first) else score)
 
 
 # --------------------------------------------------------------------------------------------- the final file

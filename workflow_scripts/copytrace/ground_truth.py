@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from copytrace.errors import InputError
 from copytrace.suggestions import closest
+from copytrace.tables import read_two_columns
 
 PAIR = ["query_id", "reference_id"]
 
@@ -20,19 +20,7 @@ def read(path: str | Path) -> pd.DataFrame:
     The header is optional: of the Image Similarity Challenge's lists some have one and some have none. A pair
     that is given twice counts once. Raises InputError, also for a query that has both a source and none.
     """
-    try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # a named pipe would be waited for
-            raise InputError(f"the ground truth {path} cannot be read: it is not a file")
-        table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except pd.errors.EmptyDataError:
-        raise InputError(f"the ground truth {path} is empty") from None
-    except OSError as error:
-        raise InputError(f"the ground truth {path} cannot be read: {error.strerror}") from None
-    except (pd.errors.ParserError, UnicodeDecodeError):
-        raise InputError(f"the ground truth {path} is not a CSV file with the columns query_id,reference_id") from None
-    if table.shape[1] != 2:
-        raise InputError(f"the ground truth {path} has {table.shape[1]} columns instead of query_id,reference_id")
-    table.columns = pd.Index(PAIR)
+    table = read_two_columns(path, "the ground truth", PAIR)
     table = table[~(table == PAIR).all(axis=1)]
     broken = table.index[table["query_id"] == ""]
     if broken.size:

@@ -57,3 +57,14 @@ def barlow_twins_loss(z1: torch.Tensor, z2: torch.Tensor, off_diagonal_weight: f
     diagonal = correlation.diagonal()
     off_diagonal = correlation.square().sum() - diagonal.square().sum()
     return (1 - diagonal).square().sum() + off_diagonal_weight * off_diagonal
+
+
+def momentum_teacher_loss(q1: torch.Tensor, q2: torch.Tensor, k1: torch.Tensor, k2: torch.Tensor) -> torch.Tensor:
+    """4 − 2·(⟨q₁, k₂⟩ + ⟨q₂, k₁⟩) of unit vectors, mean over the batch: in [0, 8] (D²LV sheet, 3.2).
+
+    That is ‖q₁ − k₂‖² + ‖q₂ − k₁‖². `q1`, `q2` [n, d]: the student's predictions from the two views of the same n
+    pictures; `k1`, `k2` [n, d]: the teacher's projections. They are normalised here. Returns a float32 scalar.
+    """
+    first = functional.cosine_similarity(q1.float(), k2.float())
+    second = functional.cosine_similarity(q2.float(), k1.float())
+    return (4 - 2 * (first + second)).mean()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from copytrace import pairs
 from copytrace.errors import InputError
 from copytrace.folders import PICTURE_ENDINGS, picture_files
 from copytrace.imaging import UnreadableImage, load_image
@@ -89,12 +90,29 @@ def _list_lines(source: Path) -> pd.DataFrame:
     if alike.duplicated().any():
         first, second, *_ = lines[alike.index[alike == alike[alike.duplicated()].iloc[0]]]
         raise InputError(f"the list file {source} names one file twice: {first} and {second}")
+    _check_existence(listing, source)
+    return listing
+
+
+def list_pairs(source: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pictures in a CSV of pairs (see `pairs.read`), each once: (listing, rejected without its column `role`).
+
+    The image_id is the path without the ending, by the same rule for collisions as in `list_pictures`. Raises
+    InputError if the CSV has a mistake or names files that do not exist.
+    """
+    paths = pd.Series(pairs.read(source).to_numpy().ravel(), dtype=str).drop_duplicates(ignore_index=True)
+    listing = pd.DataFrame({"image_id": _unique_ids(paths), "path": paths})
+    _check_existence(listing, source)
+    return listing, _rejections([])
+
+
+def _check_existence(listing: pd.DataFrame, source: str | Path) -> None:
     missing = listing["path"][[not os.path.lexists(path) for path in listing["path"]]]
     if missing.size:
         raise InputError(
-            f"{missing.size} of the {lines.size} files that {source} names do not exist; the first is {missing.iloc[0]}"
+            f"{missing.size} of the {len(listing)} files that {source} names do not exist; "
+            f"the first is {missing.iloc[0]}"
         )
-    return listing
 
 
 def _unique_ids(files: pd.Series) -> pd.Series:

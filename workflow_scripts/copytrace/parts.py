@@ -164,21 +164,55 @@ def proposed_parts(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray], ki
         As `fixed_query_parts`, with the box's place in its list as rank.
     """
     counts = [len(found) for found in boxes]
-    x0, y0, x1, y1 = np.concatenate([np.empty((0, 4), np.int32), *boxes]).astype(np.int32).T
+    return _found_parts(
+        np.repeat(np.arange(len(boxes)), counts),
+        np.concatenate([np.empty(0), *map(np.arange, counts)]),
+        np.concatenate([np.empty((0, 4), np.int32), *boxes]),
+        np.concatenate([np.empty(0), *scores]),
+        kind,
+    )
+
+
+def detected_parts(detections: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
+    """Parts from detected overlays: boxes rounded to whole pixels, at least one a side (D²LV, section 5.1).
+
+    Args:
+        detections: `image_id, rank, class, confidence, x0, y0, x1, y1` as `detection.tables.detections_table` has it.
+            Emoji make no part; ranks stay as they are, counted over both classes.
+        pictures: rows `image_id, width, height` of a manifest; pictures without detections may be among them.
+
+    Returns:
+        As `fixed_query_parts`, kind "detected_overlay".
+    """
+    overlays = detections[detections["class"] == "overlay"]
+    picture = pd.Index(pictures["image_id"]).get_indexer(pd.Index(overlays["image_id"]))
+    last = pictures[["width", "height"]].to_numpy()[picture] - 1
+    boxes = np.rint(overlays[["x0", "y0", "x1", "y1"]].to_numpy()).astype(np.int64)
+    first = np.minimum(boxes[:, :2], last)
+    boxes = np.concatenate([first, np.maximum(boxes[:, 2:], first + 1)], axis=1)
+    ranks, confidences = overlays["rank"].to_numpy(), overlays["confidence"].to_numpy()
+    return _found_parts(picture, ranks, boxes, confidences, "detected_overlay")
+
+
+def _found_parts(
+    picture: np.ndarray, rank: np.ndarray, boxes: np.ndarray, scores: np.ndarray, kind: str
+) -> pd.DataFrame:
+    """Rows of upright boxes [n, 4] with the number of their picture, rank and score [n] each."""
+    x0, y0, x1, y1 = boxes.astype(np.int32).T
     total = len(x0)
     return pd.DataFrame(
         {
             "kind": pd.array([kind], dtype="str").take(np.zeros(total, dtype=np.intp)),
-            "rank": np.concatenate([np.empty(0), *map(np.arange, counts)]).astype(np.int16),
+            "rank": rank.astype(np.int16),
             "x0": x0,
             "y0": y0,
             "x1": x1,
             "y1": y1,
             "rotation": np.zeros(total, dtype=np.int16),
             "mirrored": np.zeros(total, dtype=bool),
-            "score": np.concatenate([np.empty(0), *scores]).astype(np.float32),
+            "score": scores.astype(np.float32),
         },
-        index=np.repeat(np.arange(len(boxes)), counts),
+        index=picture,
     )
 
 

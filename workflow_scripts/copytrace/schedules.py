@@ -1,4 +1,4 @@
-"""Learning-rate schedules as factors of the peak rate. Plain arithmetic: nothing here needs torch."""
+"""Schedules of learning rates and of averages. Plain arithmetic: nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def warmup_cosine(step: int, steps: int, warmup: int, start: float = 0.001, floo
     if step < warmup:
         return start + (1 - start) * step / warmup
     return floor + (1 - floor) * _half_cosine(min((step - warmup) / max(steps - warmup, 1), 1.0))
+
+
+def cosine_between(start: float, end: float, step: int, steps: int) -> float:
+    """From `start` at step 0 to `end` at `steps` along half a cosine.
+
+    Momentum² teacher: momentum of the weights 0.99 → 1, share of the batch in its batch norm 1 → 0 (D²LV sheet, 3.2).
+    """
+    return end + (start - end) * _half_cosine(step / steps)
 
 
 def _half_cosine(t: float) -> float:

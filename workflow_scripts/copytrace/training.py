@@ -25,7 +25,7 @@ from copytrace.synthesis.tarset import TrainingSet
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The section `training` of the configuration."""
+    """The section `training` of the configuration as it holds for a family; `augment`: flip and shift the copies."""
 
     steps: int
     epochs: int
@@ -44,6 +44,7 @@ class TrainingSettings:
     padding: int
     padding_reference_side: int | None
     precision: str
+    augment: bool
 
     @property
     def steps_per_epoch(self) -> int:
@@ -54,8 +55,8 @@ class TrainingSettings:
 class ClassBalancedBatches(Dataset):
     """The batch of each step: P classes × K copies, flipped and shifted (D²LV sheet, 4.3).
 
-    One pass takes the classes in a random order, P at a time; each epoch starts a new pass. Of each class K
-    different copies are drawn, or with repetition where it has fewer. Item: (step, uint8 [P·K, h, w, 3], labels [P·K]).
+    One pass takes the classes in a random order, P at a time; each epoch starts a new pass. Of each class K copies
+    are drawn, see `draw_copies`. Item: (step, uint8 [P·K, h, w, 3], labels [P·K]).
     """
 
     def __init__(self, training_set: TrainingSet, settings: TrainingSettings, identity: tuple[object, ...]):
@@ -69,8 +70,7 @@ class ClassBalancedBatches(Dataset):
         pictures, labels = [], []
         for label in self._classes_of(step):
             rows = np.asarray(self.set.copies_of(self.classes[label]))
-            k = self.settings.copies_per_class
-            for row in draw.choice(rows, size=k, replace=len(rows) < k):
+            for row in draw_copies(rows, self.settings.copies_per_class, draw):
                 pictures.append(self._augment(self.set.read(int(row)), draw))
                 labels.append(label)
         return step, torch.from_numpy(np.stack(pictures)), torch.tensor(labels)
@@ -83,8 +83,10 @@ class ClassBalancedBatches(Dataset):
         return order[batch * size : (batch + 1) * size]
 
     def _augment(self, jpeg: bytes, draw: np.random.Generator) -> np.ndarray:
-        """Flip with probability 0.5; a shift by at most the padding, zeros beyond the edge."""
+        """Flip with probability 0.5; a shift by at most the padding, zeros beyond the edge. Or the copy as it is."""
         picture = simplejpeg.decode_jpeg(jpeg, "RGB")
+        if not self.settings.augment:
+            return picture
         side = picture.shape[0]
         reference = self.settings.padding_reference_side
         padding = round(self.settings.padding * side / reference) if reference else self.settings.padding
@@ -92,6 +94,18 @@ class ClassBalancedBatches(Dataset):
         top, left = draw.integers(0, 2 * padding + 1, size=2)
         padded = np.pad(picture[:, ::-1] if flip else picture, ((padding, padding), (padding, padding), (0, 0)))
         return padded[top : top + side, left : left + side]
+
+
+def draw_copies(rows: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
+    """`count` of a class's `rows` (at least two): all different, or one and then others again and again.
+
+    (D²LV sheet, 4.3: one at random and `count` − 1 of the others, with repetition where they are too few. So of a
+    pair, 4.4, one picture comes once and the other `count` − 1 times.)
+    """
+    if len(rows) >= count:
+        return draw.choice(rows, size=count, replace=False)
+    first = draw.integers(len(rows))
+    return np.r_[rows[first], draw.choice(np.delete(rows, first), size=count - 1)]
 
 
 class CopyTraining(StepModule):

@@ -40,6 +40,7 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 1.0 without its classifier: [n, 3, h, w] → [n, 1280, ⌈h/32⌉, ⌈w/32⌉]."""
 
     feature_dim = 1280
+    pyramid_dims = (32, 96)
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,3 +64,8 @@ class MobileNetV2(nn.Module):
         """The map before the classifier's pooling."""
         x = self.linearbottleneck(self.relu6(self.batchnorm0(self.conv0(x))))
         return self.relu6(self.batchnorm1(self.conv1(x)))
+
+    def pyramid(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last maps of an eighth and of a sixteenth of the side: [n, pyramid_dims[i], ⌈h/s⌉, ⌈w/s⌉]."""
+        x = self.linearbottleneck[:6](self.relu6(self.batchnorm0(self.conv0(x))))
+        return x, self.linearbottleneck[6:13](x)

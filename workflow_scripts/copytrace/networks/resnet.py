@@ -98,6 +98,7 @@ class ResNet(nn.Module):
         if ibn not in (None, "a"):
             raise ValueError(f"ibn is 'a' or None, not {ibn!r}")
         self.feature_dim = width * 8 * block.expansion
+        self.pyramid_dims = (width * 2 * block.expansion, self.feature_dim)
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -116,6 +117,11 @@ class ResNet(nn.Module):
         """The map of the last stage."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def pyramid(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The maps of layer2 and of the last stage: [n, pyramid_dims[i], ⌈h/s⌉, ⌈w/s⌉] for s = 8, 16."""
+        x = self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x))))))
+        return x, self.layer4(self.layer3(x))
 
 
 def _stage(

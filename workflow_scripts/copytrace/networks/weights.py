@@ -6,13 +6,18 @@ Nothing pickled is executed: published state dicts are read with `weights_only=T
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -23,12 +28,15 @@ from torch import nn
 from copytrace.errors import InputError
 from copytrace.networks.names import TIMM_PREFIX
 from copytrace.networks.registry import Backbone, create_backbone, create_timm_network
-from copytrace.provenance import file_digest
+from copytrace.provenance import file_digest, value_digest
 from copytrace.runtime import atomic_output, derive_seed
 
 State = dict[str, torch.Tensor]
 
 HEADER = "copytrace"
+PATIENCE = 60  # seconds that a server may be silent
+
+log = logging.getLogger("copytrace")
 
 
 @contextmanager
@@ -72,7 +80,9 @@ def load_backbone_weights(backbone: Backbone, source: Mapping[str, Any]) -> dict
     * `none`: a random draw that depends on nothing but `source["seed"]`, a list of numbers and strings;
     * `timm`: the pretrained weights of a `timm:NAME` network, downloaded unless they lie in timm's cache;
     * `file`: `source["path"]` (safetensors, .npz, or a state dict of torch), read by
-      `source["mapping"]`, one of `MAPPINGS`; `source["sha256"]`, if given, must be the file's.
+      `source["mapping"]`, one of `MAPPINGS`; `source["sha256"]`, if given, must be the file's;
+    * `url`: the same, of a file that is fetched from `source["url"]` unless it lies in the folder
+      `source["downloads"]` already; without `sha256` the file's is logged with a warning.
 
     InputError for a wrong or unreadable file, a failed download, and for every name or shape that does not
     agree: nothing is loaded in part.
@@ -90,8 +100,15 @@ def load_backbone_weights(backbone: Backbone, source: Mapping[str, Any]) -> dict
             if not given:
                 raise InputError(f"weights of {backbone.name} with source: file need the key path")
             return _load_from_file(backbone, Path(given), source.get("mapping"), source.get("sha256"))
+        case "url":
+            url, sha256 = source["url"], source.get("sha256")
+            path = _fetch(url, sha256, Path(source["downloads"]))
+            header = _load_from_file(backbone, path, source.get("mapping"), sha256)
+            if not sha256:
+                log.warning("warning: no sha256 is given for %s; the fetched file's is %s", url, header["sha256"])
+            return header | {"source": "url", "file": url}
         case other:
-            raise InputError(f"weights of {backbone.name} have source {other!r}: choose none, timm or file")
+            raise InputError(f"weights of {backbone.name} have source {other!r}: choose none, timm, file or url")
 
 
 def _load_from_timm(backbone: Backbone) -> dict[str, Any]:
@@ -113,6 +130,31 @@ def _load_from_timm(backbone: Backbone) -> dict[str, Any]:
     backbone.network.load_state_dict(pretrained.state_dict())
     about = {key: pretrained.pretrained_cfg.get(key) for key in ("tag", "hf_hub_id", "url", "license")}
     return {"source": "timm", **{key: value for key, value in about.items() if value}}
+
+
+def _fetch(url: str, sha256: str | None, folder: Path) -> Path:
+    """The file at `url`, kept in `folder` whole or not at all; InputError if it can't be had or is another one."""
+    path = folder / f"{value_digest(url)}.{Path(urlsplit(url).path).name}"
+    if path.is_file() and sha256 in (None, file_digest(path)):
+        return path
+    log.info("fetching %s", url)
+    with atomic_output(path) as temporary:
+        try:
+            with urlopen(url, timeout=PATIENCE) as answer, temporary.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+                size = answer.headers["Content-Length"]
+        except (OSError, HTTPException) as failure:
+            raise InputError(
+                f"{url} can't be fetched ({type(failure).__name__}: {failure}): check address and connection, or fetch "
+                "the file elsewhere and name it with source: file"
+            ) from failure
+        got = temporary.stat().st_size
+        if size is not None and got != int(size):
+            raise InputError(f"{url} broke off after {got} of {size} bytes: run the same command again")
+        digest = file_digest(temporary)
+        if sha256 and digest != sha256.lower():
+            raise InputError(f"{url} has the SHA-256 {digest}, not the expected {sha256}: it is another file")
+    return path
 
 
 def _load_from_file(backbone: Backbone, path: Path, mapping: str | None, sha256: str | None) -> dict[str, Any]:

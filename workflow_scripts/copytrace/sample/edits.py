@@ -48,14 +48,14 @@ NAMES = (
 )
 
 
-def edit(picture: Picture, kind: str, rng: Rng, foreign: Foreign) -> tuple[Picture, Details]:
-    """Edit a picture (uint8 RGB [height, width, 3]) by one of `KINDS`; half get two mild edits on top.
+def edit(picture: Picture, kind: str, rng: Rng, foreign: Foreign, mild: float = 0.5) -> tuple[Picture, Details]:
+    """Edit a picture (uint8 RGB [height, width, 3]) by one of `KINDS`; a share `mild` gets two mild edits on top.
 
     Returns the edited picture and a description: kind, its parameters, and `then`, the mild edits in order.
     """
     edited, details = KINDS[kind](picture, rng, foreign)
     then = []
-    if rng.random() < 0.5:
+    if rng.random() < mild:
         for choice in rng.choice(len(MILD), 2, replace=False):
             edited, extra = MILD[choice](edited, rng, foreign)
             then.append(extra)

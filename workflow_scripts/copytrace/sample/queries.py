@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -155,3 +156,18 @@ def write_truth(
         table[["query_id", "reference_id"]].to_csv(temporary, index=False)
     with runtime.atomic_output(edits) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def write_pairs(queries: list[Query], folder: Path, references: list[str], path: Path) -> None:
+    """Write `query,reference` for each query with a source: paths relative to the CSV's folder.
+
+    `folder` holds the queries; `references` are the paths by number.
+    """
+    files = [
+        (folder / f"{query_id(number)}.jpg", references[query.source])
+        for number, query in enumerate(queries)
+        if query.source is not None
+    ]
+    table = pd.DataFrame([[os.path.relpath(file, path.parent) for file in pair] for pair in files])
+    with runtime.atomic_output(path) as temporary:
+        table.to_csv(temporary, index=False, header=["query", "reference"])

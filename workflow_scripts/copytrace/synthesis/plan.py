@@ -100,6 +100,18 @@ FORMS: dict[str, OperationForm] = {
     "resize": OperationForm(size="squashes"),
 }
 
+#: Operations that leave everything where it is in the picture: boxes in it stay true.
+STILL = (
+    "pixelisation",
+    "colour_jitter",
+    "gaussian_blur",
+    "greyscale",
+    "text",
+    "colourise",
+    "solarise",
+    "darken",
+)
+
 
 @dataclass(frozen=True)
 class Step:

@@ -1,10 +1,11 @@
-"""All copies of a class, and all classes of a shard, as JPEGs (D²LV, section 2.1 of the fact sheet)."""
+"""All copies of a class, and all classes of a shard, as JPEGs (D²LV, sections 2.1 and 4.4 of the fact sheet)."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -75,12 +76,7 @@ class Renderer:
         for copy in range(1, self.copies + 1):
             identity = (self.seed, "synthesis", self.family, class_id, copy)
             pictures.append(render_copy(source, self.chain, scene, identity))
-        return [(class_id, copy, self._jpeg(picture)) for copy, picture in enumerate(pictures)]
-
-    def _jpeg(self, picture: Image.Image) -> bytes:
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=self.quality)
-        return buffer.getvalue()
+        return [(class_id, copy, _jpeg(picture, self.quality)) for copy, picture in enumerate(pictures)]
 
 
 def render_classes(renderer: Renderer, classes: pd.DataFrame, processes: int) -> Iterator[tuple[int, int, bytes]]:
@@ -90,3 +86,25 @@ def render_classes(renderer: Renderer, classes: pd.DataFrame, processes: int) ->
         for copies in in_processes(renderer, rows, processes):
             yield from copies
             done.add(len(copies))
+
+
+def render_unedited(
+    classes: pd.DataFrame, side: int, grey: bool, quality: int, processes: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """`(class_id, copy, JPEG)` of `classes` (`class_id, copy, path`), each as copy 0 of a synthesised class is made."""
+    work = partial(_squashed, side=side, grey=grey, quality=quality)
+    with Throughput("pictures", processes, len(classes)) as done:
+        pictures = in_processes(work, classes["path"].tolist(), processes)
+        for class_id, copy, picture in zip(classes["class_id"].tolist(), classes["copy"].tolist(), pictures):
+            yield class_id, copy, picture
+            done.add()
+
+
+def _squashed(path: str, side: int, grey: bool, quality: int) -> bytes:
+    return _jpeg(render_original(load_rgb(path), side, grey), quality)
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
