@@ -30,7 +30,7 @@ def started(
 ) -> Iterator[subprocess.Popen]:
     """Snakemake at work in `folder` with the Snakefile of the folder `code`; `variables` join its environment.
 
-    It has a process group of its own, as a terminal gives it. If it has not ended when the block does, it is killed
+    It has a process group of its own and hears Ctrl-C, as a terminal gives it. If it has not ended when the block does, it is killed
     with all of its group.
     """
     if not (folder / "config.yaml").exists():
@@ -38,6 +38,7 @@ def started(
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"), "--directory", str(folder)]
     command += [*arguments, "--configfile", *map(str, overlays)]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables}
+    command = ["env", "--default-signal=INT", *command]  # tests in the background of a shell ignore Ctrl-C
     run = subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **streams)
     try:
         yield run
