@@ -30,8 +30,8 @@ def started(
 ) -> Iterator[subprocess.Popen]:
     """Snakemake at work in `folder` with the Snakefile of the folder `code`; `variables` join its environment.
 
-    It has a process group of its own and hears Ctrl-C, as a terminal gives it. If it has not ended when the block does, it is killed
-    with all of its group.
+    It has a process group of its own and hears Ctrl-C, as a terminal gives it. If it has not ended when the block
+    does, it is killed with all of its group.
     """
     if not (folder / "config.yaml").exists():
         shutil.copy(code / "config.yaml", folder)
