@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +101,19 @@ def page(schema: Schema, config: Mapping[str, Any], overlays: Mapping[str, Mappi
     for name, overlay in overlays.items():
         parts += [f"`{name}` sets:\n", "| key | `config.yaml` | overlay |", "|---|---|---|"]
         for path, value in leaves(overlay):
-            default = config
-            for part in path:
-                default = default[part]
-            parts.append(f"| `{'.'.join(path)}` | {in_code(default)} | {in_code(value)} |")
+            parts.append(f"| `{'.'.join(path)}` | {default_of(config, path)} | {in_code(value)} |")
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def default_of(config: Mapping[str, Any], path: Iterable[str]) -> str:
+    """What `config.yaml` has at a path of keys, or that a row which an overlay adds is not there."""
+    default: Any = config
+    for part in path:
+        if part not in default:
+            return "not there"
+        default = default[part]
+    return in_code(default)
 
 
 def section(key: str, schema: Schema, default: Any, definitions: Schema) -> list[str]:
