@@ -23,10 +23,12 @@ include: "rules/matching.smk"
 include: "rules/ensembling.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/bill.smk"
 
 
 localrules:
     all,
+    bill,
 
 
 rule all:
@@ -39,3 +41,9 @@ rule all:
         evaluation_results(),
         report_figures(),
         f"{RESULTS}/report/provenance.html",
+
+
+rule bill:
+    """What a run of this configuration takes, before it starts."""
+    input:
+        f"{RESULTS}/bill/bill.md",

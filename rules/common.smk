@@ -32,7 +32,7 @@ RESULTS = config["results"]
 IMAGES = config["images"]
 SAMPLE = configuration.uses_sample(config)
 FAMILIES = config["families"]
-UNTRAINED = [f for f in config["evaluation"]["untrained_families"] if f not in FAMILIES]
+UNTRAINED = configuration.untrained_families(config)
 BACKBONES = config["backbones"]
 SCALES = config["scales"]
 TILE_FAMILIES = config["tiles"]["families"]
@@ -43,9 +43,7 @@ GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
-UNITS = {
-    unit: models for family in FAMILIES + UNTRAINED for unit, models in configuration.units_of(config, family).items()
-}
+UNITS = configuration.all_units(config)
 
 
 # Rules say `python "$SCRIPTS/x.py"` and `"$EXECUTION"`: the same text wherever the clone lies and however the work
@@ -165,11 +163,11 @@ def folder_state(role):
 
 def given_roles():
     """The roles whose pictures the user names, or the sample has."""
-    return ["training", "references", "queries"] + (["backgrounds"] if IMAGES["backgrounds"] else [])
+    return configuration.given_roles(config)
 
 
 def roles():
-    return given_roles() + (["validation"] if initialisations() else [])
+    return given_roles() + (["validation"] if configuration.initialisations(config) else [])
 
 
 def role_of(described):
@@ -203,7 +201,7 @@ def models_json(unit, described):
 def evaluation_results():
     """What `rule all` asks for beside the matches."""
     results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
-    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if initialisations() else [])
+    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if configuration.initialisations(config) else [])
 
 
 def one_of(names):
@@ -278,27 +276,6 @@ def flag(name, values):
     return f"{name} {values if isinstance(values, str) else ' '.join(values)}" if values else ""
 
 
-def initialisations():
-    """Per trained model the untrained one that it started from: same backbone, same grey flag."""
-    pairs = {}
-    for family in TRAINED:
-        grey = config["family_table"][family]["grey"]
-        untrained = [f for f in FAMILIES + UNTRAINED if not steps_of(f) and config["family_table"][f]["grey"] == grey]
-        for backbone in BACKBONES if untrained else []:
-            pairs[f"{family}.{backbone}"] = f"{untrained[0]}.{backbone}"
-    return pairs
-
-
-def unit_of(model):
-    return next(unit for unit, models in UNITS.items() if model in models)
-
-
-def units_measured():
-    """The units whose models take part in the measurement of the training's gain."""
-    pairs = initialisations()
-    return sorted({unit_of(model) for model in [*pairs, *pairs.values()]})
-
-
 def shards_measured():
     """How many descriptor files each role has there; none for a background that is the whitening's sample."""
     shards = {role: IMAGES["shards"][role] for role in ("validation", "references")}
@@ -313,11 +290,14 @@ def all_weights():
     return sorted({*models, *(f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in BACKBONES)})
 
 
-def configuration_as_yaml():
+def configuration_as_json():
     """What the run computes, every key resolved; without `execution`, which reruns nothing."""
-    computed = {key: value for key, value in config.items() if key != "execution"}
-    # through JSON, so that what two keys share is written out for both
-    plain = json.loads(json.dumps(computed))
+    return json.dumps({key: value for key, value in config.items() if key != "execution"})
+
+
+def configuration_as_yaml():
+    """The same as YAML."""
+    plain = json.loads(configuration_as_json())  # so that what two keys share is written out for both
     return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
 
 

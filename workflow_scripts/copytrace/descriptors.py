@@ -114,7 +114,7 @@ def describe(
                 network_input = to_network_input(pixels, device)
                 for model in models:
                     if model.preprocessing == preprocessing:
-                        out[model.name, scale].append(_forward(model.network, network_input, settings))
+                        out[model.name, scale].append(forward(model.network, network_input, settings))
                         meter.add(len(pixels))
     nothing = {model.name: np.empty((0, model.network.dimensions(settings.kind)), np.float32) for model in models}
     return {(m.name, s): np.concatenate([nothing[m.name], *out[m.name, s]]) for m in models for s in scales}
@@ -139,7 +139,8 @@ def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:
 
 
 @torch.inference_mode()
-def _forward(network: CopyModel, network_input: torch.Tensor, settings: DescriptorSettings) -> np.ndarray:
+def forward(network: CopyModel, network_input: torch.Tensor, settings: DescriptorSettings) -> np.ndarray:
+    """Raw descriptors, float32 [n, d], of a batch as `to_network_input` gives it."""
     with autocast(settings.precision, network_input.device):
         vectors = network.descriptor(network_input, settings.kind, settings.gem)
     return vectors.float().cpu().numpy()
