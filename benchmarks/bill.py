@@ -19,12 +19,12 @@ import pandas as pd
 REPOSITORY = Path(__file__).resolve().parent.parent
 WITHIN = 1.5
 
-# Runs the real Python, then notes the script and what `times` says of the processes that have ended.
+# Runs the real Python, then notes the script and what `times` says: of the shell, and of the processes that it ran.
 NOTING_PYTHON = """\
 #!/bin/sh
 {python} "$@"
 status=$?
-echo "$(basename "$1") $(times | tail -n 1)" >> {notes}
+{{ basename "$1"; times; }} > "$(mktemp -p {notes})"
 exit $status
 """
 
@@ -37,8 +37,9 @@ def main() -> None:
     parser.add_argument("--configfile", type=Path, nargs="*", default=[], help="overlays on config.yaml")
     args = parser.parse_args()
     output = args.output.resolve()
-    (output / "bin").mkdir(parents=True)
-    notes, python = output / "notes.txt", output / "bin" / "python"
+    notes, python = output / "notes", output / "bin" / "python"
+    for folder in (notes, python.parent):
+        folder.mkdir(parents=True)
     python.write_text(NOTING_PYTHON.format(python=shlex.quote(sys.executable), notes=shlex.quote(str(notes))))
     python.chmod(0o755)
     (output / "config.yaml").write_text((REPOSITORY / "config.yaml").read_text())
@@ -53,7 +54,8 @@ def main() -> None:
         return time.monotonic() - started
 
     print(f"bill: {snakemake('bill'):.0f} s")
-    notes.unlink()
+    for note in notes.iterdir():
+        note.unlink()
     print(f"run: {snakemake('all'):.0f} s on {os.cpu_count()} cores\n")
     billed = (
         pd.read_csv(output / "results" / "bill" / "bill.csv").groupby("stage", sort=False)["cpu_hours"].sum() * 3600
@@ -73,9 +75,9 @@ def taken(notes: Path) -> pd.Series:
         for script in re.findall(r"\$SCRIPTS/(\w+\.py)", file.read_text())
     }
     spent: dict[str, float] = {}
-    for line in notes.read_text().splitlines():
-        script, user, system = line.split()
-        spent[stages[script]] = spent.get(stages[script], 0) + seconds(user) + seconds(system)
+    for note in notes.iterdir():
+        script, _, processes = note.read_text().splitlines()
+        spent[stages[script]] = spent.get(stages[script], 0) + sum(map(seconds, processes.split()))
     return pd.Series(spent)
 
 
