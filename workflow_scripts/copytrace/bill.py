@@ -268,7 +268,7 @@ class _Plan:
             _add(loading, "grey" if look["grey"] else "", self.pixels(whole))
             cut = "cut_parts" if role in self.parts else "cut_whole"
             _add(loading, cut, rows * sum(scale**2 for scale in scales) / 1e6)
-            raw = active = 0.0
+            held = active = longest = fitting = 0
             for model in models:
                 network = self.network(model.split(".", 1)[1])
                 for scale in scales:
@@ -276,16 +276,17 @@ class _Plan:
                     width, head = self.descriptor(cost, family)
                     _add(tasks, f"forward.{network}", rows * (cost.multiply_adds + head))
                     _add(tasks, "project", rows * width * kept)
+                    block = FLOAT * largest * (width if rule == "fit_whitening" else kept)
+                    held, longest = held + block, max(longest, block)
+                    active = max(active, cost.peak * min(section["batch"], largest))
                     if rule == "fit_whitening":
                         _add(tasks, "fit", whitening_multiply_adds(rows, width))
                         stored += FLOAT * width * kept
-                    raw += FLOAT * width * largest
-                    active = max(active, cost.peak * min(section["batch"], largest))
+                        fitting = max(fitting, DOUBLE * (rows + 3 * width) * width)
                     passes += rows
                     stored += FLOAT * kept * rows
-                    square = DOUBLE * (rows + 3 * width) * width if rule == "fit_whitening" else 0
-                    # the list of blocks and their concatenation, both of all models and scales
-                    memory = max(memory, 2 * raw + active, raw + square)
+            # vectors of all models and scales, one of them twice while its batches are joined; then the fit
+            memory = max(memory, held + max(longest, active, fitting))
         return Work(
             "descriptors", rule, script, shards * len(units), passes, "forward passes", role,
             tasks, loading, stored, memory,
