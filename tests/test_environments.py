@@ -24,6 +24,7 @@ PACKAGES = {
     "matplotlib": {"matplotlib-base"},
     "PIL": {"pillow"},
     "skimage": {"scikit-image"},
+    "yaml": {"pyyaml"},
 }
 
 # Listed though no script of the environment imports them.
@@ -31,6 +32,7 @@ NOT_IMPORTED = {
     "python",
     "pip",  # installs the part of the list that conda-forge does not have
     "dlib",  # of face_recognition, held at the tested version
+    "h5py",  # of scripts whose start the bill measures
     "setuptools",  # its pkg_resources is imported by face_recognition_models
 }
 
@@ -109,6 +111,7 @@ def test_environments_hold_the_tested_versions(environment):
     tested["dlib"] = tomllib.loads((REPOSITORY / "requirements/dlib-shim/pyproject.toml").read_text())["project"][
         "version"
     ]
+    tested["pyyaml"] = tested["PyYAML"]
     tested["matplotlib-base"] = tested["matplotlib"]  # conda-forge's package without a graphical interface
     for package, pin in pins(environment).items():
         if package in ("python", "pip"):

@@ -23,7 +23,7 @@ import torch
 
 from copytrace import bill, ensembling, matching, parts, pdq, preprocessing, runtime, search
 from copytrace.bill import Rate
-from copytrace.configuration import Config, training_of
+from copytrace.configuration import Config, given_roles, training_of
 from copytrace.descriptors import DescriptorSettings, forward
 from copytrace.devices import autocast, keep_freed_memory, pick_device
 from copytrace.errors import InputError
@@ -71,9 +71,10 @@ def measure(config: Config, scripts: Path, threads: int) -> RatesFile:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         measuring = _Measuring(config, Path(folder))
-        starts = {script.name: start(script) for script in sorted(scripts.glob("*.py"))}
         measuring.everything()
-    return RatesFile(measuring.rates, starts, measuring.found)
+    one = bill.Pictures(dict.fromkeys(given_roles(config), 1), megapixels=1, found_parts=1)
+    started = sorted({work.script for work in bill.plan(config, one, backbone_cost)})
+    return RatesFile(measuring.rates, {script: start(scripts / script) for script in started}, measuring.found)
 
 
 def start(script: Path) -> tuple[float, float]:
