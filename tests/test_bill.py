@@ -3,8 +3,6 @@
 import copy
 import json
 import runpy
-import subprocess
-import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -347,18 +345,19 @@ def test_pictures_that_cannot_be_read_need_a_size(tmp_path):
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_the_benchmark_counts_the_time_of_processes(tmp_path):
-    """Of a script that burns time in itself and in a process that it starts."""
-    benchmark = runpy.run_path(str(REPOSITORY / "benchmarks" / "bill.py"))
-    notes, python = tmp_path / "notes", tmp_path / "python"
-    notes.mkdir()
-    python.write_text(benchmark["NOTING_PYTHON"].format(python=sys.executable, notes=notes))
-    python.chmod(0o755)
-    burn = "import time\nwhile time.process_time() < 0.5: pass\n"
-    script = tmp_path / "describe.py"
-    script.write_text(burn + f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\nsys.exit(3)\n")
-    for _ in range(2):
-        assert subprocess.run([python, script, "--help"], check=False).returncode == 3
-    taken = benchmark["taken"](notes)
-    assert list(taken.index) == ["descriptors"]
-    assert 2 <= taken["descriptors"] < 4  # half a second, twice, in two runs; and the starts of Python
+@pytest.mark.parametrize(("billed", "status"), [(100, 0), (60, 1), (200, 1)])
+def test_the_benchmark_reckons_processor_time(tmp_path, monkeypatch, capsys, billed, status):
+    """Of jobs on half a processor that were looked at to the end, 15.5 s long, 45.5 s long, or never."""
+    for name, seconds, processor in (("a", 10, 5), ("b", 40, 15.5 / 2), ("c", 120, 105.5 / 2), ("d", 15, "NA")):
+        path = tmp_path / "benchmarks" / "describe" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\tcpu_time\n{seconds:.4f}\t{processor}\n")
+    (tmp_path / "benchmarks" / "write_bill.tsv").write_text("s\tcpu_time\n1000\t1000\n")  # of no stage
+    (tmp_path / "bill").mkdir()
+    (tmp_path / "bill" / "bill.csv").write_text(f"stage,rule,cpu_hours\ndescriptors,describe,{billed / 3600}\n")
+    monkeypatch.setattr("sys.argv", ["bill.py", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(REPOSITORY / "benchmarks" / "bill.py"), run_name="__main__")
+    assert int(end.value.code) == status
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last == ["all", f"{billed:.2f}", "100.00", "185.00", f"{billed / 100:.2f}"]
