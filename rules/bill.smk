@@ -29,19 +29,19 @@ rule measure_rates:
 rule write_bill:
     """Jobs, hours, storage and memory by stage and rule; printed, too."""
     input:
-        rates=os.path.expandvars(config["bill"]["rates"] or f"{RESULTS}/bill/rates.yaml"),
+        rates=folders.expanded(config["bill"]["rates"] or f"{RESULTS}/bill/rates.yaml"),
         lists=[] if SAMPLE else [picture_source_input(role) for role in BILLED],
     output:
         table=report(
             f"{RESULTS}/bill/bill.csv",
-            category="6 Bill",
+            category="Bill",
             labels={"bill": "2 by rule, as a table (CSV)"},
             caption="../report/bill_table.rst",
         ),
         page=f"{RESULTS}/bill/bill.md",
         figure=report(
             f"{RESULTS}/bill/bill.png",
-            category="6 Bill",
+            category="Bill",
             labels={"bill": "1 by stage"},
             caption="../report/bill.rst",
         ),
@@ -59,7 +59,7 @@ rule write_bill:
         code=code_of("write_bill.py", "bill"),
         configuration=configuration_as_json(),
         folders=[] if SAMPLE else [folder_state(role) for role in BILLED],
-        sources=json.dumps({role: config["sample"][role] if SAMPLE else picture_source(role) for role in BILLED}),
+        sources=json.dumps(configuration.sample_pictures(config) if SAMPLE else {r: picture_source(r) for r in BILLED}),
         schema=Path(workflow.basedir) / "schemas" / "rates.schema.yaml",
     shell:
         'python "$SCRIPTS/write_bill.py" --configuration {params.configuration:q} --execution "$EXECUTION"'

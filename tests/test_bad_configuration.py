@@ -369,7 +369,10 @@ def test_more_than_there_is(overlay, sentence):
             "{second_submission: {families: [pairs_CC]}, images: {training: a, references: b, queries: c}}",
             "images.training_pairs is not set, but second_submission.families wants pairs to train on",
         ),
-        ("images: {training_pairs: a.csv}", "images.training_pairs goes with pictures of your own, not with the sample"),
+        (
+            "images: {training_pairs: a.csv}",
+            "images.training_pairs goes with pictures of your own, not with the sample",
+        ),
     ],
 )
 def test_second_submissions_that_cannot_be(overlay, sentence):

@@ -14,13 +14,17 @@ from snakemake.utils import update_config
 from copytrace import bill, bill_tables, rates
 from copytrace.bill import Cost, Pictures, Rate, Work
 from copytrace.errors import InputError
-from copytrace.networks.costs import backbone_cost
+from copytrace.networks.costs import backbone_cost, detector_cost
 
 PAPER = REPOSITORY / "profiles" / "paper.yaml"
 PHOTOS = REPOSITORY / "profiles" / "photos.yaml"
 SCHEMA = REPOSITORY / "schemas" / "rates.schema.yaml"
 OWN = {"training": "training.txt", "references": "references.txt", "queries": "queries.txt"}
-SHEET = Pictures({"training": 1_000_000, "references": 1_000_000, "queries": 50_000}, megapixels=0.79, found_parts=20)
+IMAGENET = 1_281_167
+SHEET = Pictures(
+    {"training": 1_000_000, "references": 1_000_000, "queries": 50_000, "pretraining": IMAGENET, "pairs": 9_982},
+    megapixels=0.79, found_parts=20, pair_classes=4_991,
+)  # fmt: skip
 ANY = Cost(multiply_adds=10**9, parameters=10**6, width=2048, peak=10**6, saved=10**7)
 
 
@@ -35,24 +39,30 @@ def configuration(*overlays, **changes):
 def jobs(config, pictures):
     """Jobs per rule."""
     counted = {}
-    for work in bill.plan(config, pictures, lambda network, side: ANY):
+    for work in bill.plan(config, pictures, lambda *network: ANY, lambda *detector: ANY):
         counted[work.rule] = counted.get(work.rule, 0) + work.jobs
     return counted
 
 
 OWN_PICTURES = {"images": OWN}
 WITH_TRUTH = {"images": {**OWN, "backgrounds": "queries.txt", "ground_truth": "truth.csv"}}
+OWN_PAPER = {"images": {**OWN, "training_pairs": "pairs.csv", "pretraining": "training.txt"}}
 PLANS = {
     "sample": ([], {}),
     "micro": ([MICRO], {}),
     "photos": ([PHOTOS], OWN_PICTURES),
     "photos with a truth": ([PHOTOS], WITH_TRUTH),
-    "paper": ([PAPER], WITH_TRUTH),
+    "paper": ([PAPER], {"images": {**WITH_TRUTH["images"], **OWN_PAPER["images"]}}),
     "trained on own pictures": ([], OWN_PICTURES),
     "no tiles, one unit a model": ([MICRO], {"tiles": {"families": []}, "descriptors": {"unit": "model"}}),
     "a pretrained network of timm": (
         [MICRO],
-        {"training": {"steps": 0}, "backbones": ["mobilenetv3", "tiny", "tiny_12"]},
+        {
+            "training": {"steps": 0},
+            "backbones": ["mobilenetv3", "tiny", "tiny_12"],
+            "second_submission": {"families": []},
+            "parts": {"kinds": ["whole", "selective_search"]},
+        },
     ),
 }
 
@@ -63,11 +73,12 @@ def test_the_jobs_are_those_of_snakemake(tmp_path, name):
     for path in OWN.values():
         (tmp_path / path).write_text("a.jpg\nb.jpg\n")
     (tmp_path / "truth.csv").write_text("query_id,reference_id\na,\n")
+    (tmp_path / "pairs.csv").write_text("query,reference\nc.jpg,d.jpg\n")
     (tmp_path / "changes.yaml").write_text(json.dumps(changes))
     dry = planned(snakemake(tmp_path, "-n", overlays=[*overlays, tmp_path / "changes.yaml"]))
     del dry["all"]
     config = configuration(*overlays, **changes)
-    count = {role: config["sample"].get(role, 2) for role in ("training", "references", "queries", "backgrounds")}
+    count = {role: config["sample"].get(role, 2) for role in config["images"]["shards"]}
     assert jobs(config, Pictures(count, megapixels=0.05, found_parts=3)) == dry
 
 
@@ -77,21 +88,22 @@ def test_the_jobs_are_those_of_snakemake(tmp_path, name):
 @pytest.fixture(scope="module")
 def paper():
     """The work of the paper by rule and what it is done for."""
-    work = bill.plan(configuration(PAPER, images=OWN), SHEET, lambda network, side: ANY)
+    work = bill.plan(configuration(PAPER, **OWN_PAPER), SHEET, lambda *network: ANY, lambda *detector: ANY)
     return {(item.rule, item.what): item for item in work}
 
 
 def test_forward_passes_at_test(paper):
     described = [paper["describe", role].count for role in ("training", "references", "queries")]
-    assert sum(described) == 33 * 3 * (1_000_000 + 1_000_000 + 29 * 50_000)
-    assert sum(described) == pytest.approx(342e6, rel=0.005)
+    one = 1_000_000 + 1_000_000 + 29 * 50_000
+    assert sum(described) == 33 * 3 * one + 3 * one  # of the models trained on pairs at one scale
+    assert 33 * 3 * one == pytest.approx(342e6, rel=0.005)
     # the sheet describes queries, training pictures and references again for the tiles: 3 × 1.05 M passes
     assert paper["describe", "tiles"].count == 3 * 19_000_000 == pytest.approx(60e6, rel=0.06)
 
 
 def test_descriptors_on_disk(paper):
     stored = sum(paper["describe", role].stored for role in ("training", "references", "queries"))
-    assert stored == pytest.approx(2.05e12, rel=0.005)
+    assert stored * 33 / 34 == pytest.approx(2.05e12, rel=0.005)
     assert paper["describe", "tiles"].stored == pytest.approx(342e9, rel=0.005)
 
 
@@ -99,6 +111,8 @@ def test_pictures_of_the_trainings(paper):
     trained = [paper["train_model", backbone] for backbone in ("resnet50", "resnet152", "resnet50_ibn_a")]
     assert sum(item.jobs for item in trained) == 33
     assert sum(item.count for item in trained) == 33 * 25_600_000
+    of_pairs = [paper["train_model", f"{name} of pairs"] for name in ("resnet50", "resnet152", "resnet50_ibn_a")]
+    assert [(item.jobs, item.count) for item in of_pairs] == [(1, 2_560_000)] * 3
     assert paper["synthesise", ""].count == 11 * 2_000_000
 
 
@@ -113,9 +127,37 @@ def test_weights_and_classifier(paper):
 
 def test_similarities(paper):
     # query parts against background and references, per model and scale; 1500 multiply-adds each
-    assert paper["match_parts", ""].tasks["search"] == 99 * 1_450_000 * 2_000_000 * 1500
+    assert paper["match_parts", ""].tasks["search"] == (99 + 3) * 1_450_000 * 2_000_000 * 1500
     assert paper["match_tiles", ""].tasks["search"] == 3 * 50_000 * (1_000_000 + 19_000_000) * 1500
     assert paper["vote_backbones", ""].count == 33 * 3 * 1_000_000
+    assert paper["vote_backbones", "of pairs"].count == 3 * 1_000_000
+
+
+def test_pretrainings_are_passes_over_imagenet(paper):
+    """300 of them, the last batch of each left out; two views of a picture."""
+    for backbone, batch in (("resnet152", 512), ("resnet50_ibn_a", 1024)):
+        assert paper["pretrain_backbone", backbone].count == 2 * 300 * (IMAGENET // batch * batch)
+    assert paper["prepare_backbone", "resnet50"].jobs == 1  # downloaded
+
+
+def test_a_teacher_is_a_forward_pass_more_than_its_student(paper):
+    """Both see both views; the student has a predictor, gradients and the momentum of SGD, too."""
+    projector, predictor = 2048 * 4096 + 4096 * 256, 256 * 4096 + 4096 * 256
+    per_view = 4 * (ANY.multiply_adds + projector) + 3 * predictor
+    work = paper["pretrain_backbone", "resnet152"]
+    assert work.tasks["momentum_teacher.resnet152"] == work.count * per_view
+    student = 3 * 4 * (ANY.parameters + projector + predictor)
+    assert work.memory == student + 4 * (ANY.parameters + projector) + 1024 * ANY.saved
+
+
+def test_work_of_the_detector(paper):
+    assert paper["train_detector", ""].count == 50 * 20_000
+    assert paper["train_detector", ""].tasks["train_detector.resnet50"] == 1_000_000 * 3 * ANY.multiply_adds
+    looked = paper["detect_overlays", ""]
+    assert (looked.jobs, looked.count) == (50, 50_000)
+    # 63 batches of 16 for each shard of 1,000 queries
+    assert looked.tasks["detect.resnet50"] == 50 * 63 * 16 * ANY.multiply_adds
+    assert looked.loading["canvas"] == pytest.approx(50_000 * 0.64**2)
 
 
 def test_multiply_adds_of_a_training(paper):
@@ -125,8 +167,8 @@ def test_multiply_adds_of_a_training(paper):
 
 def test_unchanged_families_need_no_copies_of_their_own():
     config = configuration(MICRO)
-    pictures = Pictures({"training": 40, "references": 40, "queries": 24}, 0.0, 3.0, copy_bytes=2e6)
-    work = {item.rule: item for item in bill.plan(config, pictures, lambda network, side: ANY)}
+    pictures = Pictures({"training": 40, "references": 40, "queries": 24, "pairs": 16}, 0.0, 3.0, copy_bytes=2e6)
+    work = {item.rule: item for item in bill.plan(config, pictures, lambda *network: ANY, lambda *detector: ANY)}
     assert work["synthesise"].count == 2 * 10 * 4  # families, every fourth of 40 pictures, itself and three copies
     assert work["synthesise"].stored == pytest.approx(2e6 * 80 * 32 * 32 / 1e6)
 
@@ -170,6 +212,22 @@ def test_costs_grow_with_the_picture():
     assert large.multiply_adds == 4 * small.multiply_adds
     assert large.peak == 4 * small.peak
     assert large.parameters == small.parameters
+
+
+def convolutions(layers, side):
+    """Multiply-adds of layers (kernel, channels in, channels out) on a map of side × side."""
+    return sum(side**2 * kernel**2 * before * after for kernel, before, after in layers)
+
+
+def test_costs_of_the_detector():
+    """The backbone, lateral and smoothing convolutions, two halvings more, and the head's two towers on all maps."""
+    network, width = backbone_cost("resnet50", 128).multiply_adds, 64
+    smooth = [(3, width, width)]
+    pyramid = convolutions([(1, 512, width), *smooth], 16) + convolutions([(1, 2048, width), *smooth], 8)
+    pyramid += convolutions(smooth, 4) + convolutions(smooth, 2)
+    head = 2 * 4 * smooth + [(3, width, 2), (3, width, 4), (3, width, 1)]
+    heads = sum(convolutions(head, side) for side in (16, 8, 4, 2))
+    assert detector_cost("resnet50", width, 128).multiply_adds == network + pyramid + heads
 
 
 def test_saved_activations_are_those_that_torch_keeps():
@@ -322,12 +380,13 @@ def test_other_rates_and_lists_of_own_pictures(billed, tmp_path):
     folder, _ = billed
     for role, name in OWN.items():
         (tmp_path / name).write_text("".join(f"/nowhere/{role}/{number}.jpg\n" for number in range(3000)))
-    settings = {"images": OWN, "bill": {"rates": str(folder / "results" / "bill" / "rates.yaml"), "megapixels": 0.79}}
+    (tmp_path / "pairs.csv").write_text("query,reference\na.jpg,b.jpg\nc.jpg,b.jpg\nd.jpg,e.jpg\n")
+    settings = {**OWN_PAPER, "bill": {"rates": str(folder / "results" / "bill" / "rates.yaml"), "megapixels": 0.79}}
     (tmp_path / "own.yaml").write_text(json.dumps(settings))
     run = snakemake(tmp_path, "bill", "--cores", "1", overlays=[PAPER, tmp_path / "own.yaml"])
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     table = pd.read_csv(tmp_path / "results" / "paper" / "bill" / "bill.csv").set_index("rule")
-    assert table["amount"]["scan_images"].tolist() == [3000, 3000, 3000]
+    assert table["amount"]["scan_images"].tolist() == [3000, 3000, 3000, 3000, 5]  # the last of pairs
     assert table.loc["scan_images", "cpu_hours"].gt(0).all()
     trained = table.loc["train_model"]
     assert trained["cpu_hours"].isna().all()
@@ -337,7 +396,7 @@ def test_other_rates_and_lists_of_own_pictures(billed, tmp_path):
 def test_pictures_that_cannot_be_read_need_a_size(tmp_path):
     for name in OWN.values():
         (tmp_path / name).write_text("/nowhere/a.jpg\n")
-    (tmp_path / "own.yaml").write_text(json.dumps({"images": OWN}))
+    (tmp_path / "own.yaml").write_text(json.dumps({"images": OWN, "second_submission": {"families": []}}))
     run = snakemake(tmp_path, "bill", "--cores", "1", overlays=[MICRO, tmp_path / "own.yaml"])
     assert run.returncode != 0
     assert "name their mean size in bill.megapixels" in run.stdout + run.stderr

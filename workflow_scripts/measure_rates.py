@@ -1,6 +1,5 @@
 """Measure how fast this machine does each kind of work of a configuration, for the bill."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -9,11 +8,11 @@ from copytrace import measuring, rates, runtime
 
 def main() -> None:
     """Read the arguments, measure, write a rates file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = runtime.Arguments(__doc__)
     parser.add_argument("--configuration", required=True, type=json.loads, help="the resolved configuration as JSON")
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True, help="rates file to write (YAML)")
-    args = parser.parse_args()
+    parser.add_output("--output", required=True, help="rates file to write (YAML)")
+    args = parser.parse()
     rates.write_rates(args.output, measuring.measure(args.configuration, Path(__file__).parent, args.threads))
 
 

@@ -1,34 +1,35 @@
 """Write the bill of a configuration: what a run takes, as CSV, Markdown and a picture; the Markdown is printed too."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from copytrace import bill, bill_tables, configuration, folders, rates, runtime
+from copytrace import bill, bill_tables, configuration, folders, pairs, rates, runtime
 from copytrace.errors import InputError
-from copytrace.networks.costs import backbone_cost
+from copytrace.networks.costs import backbone_cost, detector_cost
 
 
 def main() -> None:
     """Read the arguments, count pictures and work, price it, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = runtime.Arguments(__doc__)
     parser.add_argument("--configuration", required=True, type=json.loads, help="the resolved configuration as JSON")
     parser.add_argument("--execution", required=True, type=json.loads, help="its section `execution` as JSON")
-    parser.add_argument("--sources", required=True, type=json.loads, help='JSON {"role": folder, list file or number}')
-    parser.add_argument("--rates", required=True, help="rates file")
-    parser.add_argument("--rates-schema", required=True)
+    parser.add_argument("--sources", required=True, type=json.loads, help='JSON {"role": folder, file or number}')
+    parser.add_input("--rates", required=True, help="rates file")
+    parser.add_input("--rates-schema", required=True)
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--table", required=True, help="CSV to write")
-    parser.add_argument("--page", required=True, type=Path, help="Markdown to write")
-    parser.add_argument("--figure", required=True, help="PNG to write")
-    args = parser.parse_args()
+    parser.add_output("--table", required=True, help="CSV to write")
+    parser.add_output("--page", required=True, type=Path, help="Markdown to write")
+    parser.add_output("--figure", required=True, help="PNG to write")
+    args = parser.parse()
     runtime.set_threads(args.threads)
     config = args.configuration
     known = rates.read_rates(args.rates, args.rates_schema)
-    pictures = bill.Pictures({role: count(source) for role, source in args.sources.items()}, **likeness(config, known))
+    counted = {role: count(source) for role, source in args.sources.items() if role != "pairs"}
+    of_pairs, classes = count_pairs(args.sources.get("pairs"), config)
+    pictures = bill.Pictures(counted | of_pairs, pair_classes=classes, **likeness(config, known))
     holding = known.holding_for(config)
-    work = bill.plan(config, pictures, backbone_cost)
+    work = bill.plan(config, pictures, backbone_cost, detector_cost)
     entries = [bill.priced(item, holding, known.starts, args.execution["workers"]) for item in work]
     table = bill_tables.by_rule(entries)
     page = bill_tables.markdown(table, holding, pictures, bill.query_parts(config, pictures))
@@ -55,6 +56,21 @@ def count(source: str | int) -> int:
             return sum(bool(line.strip()) for line in lines)
     except OSError as error:
         raise InputError(f"the folder or list file {source} cannot be read: {error.strerror}") from None
+
+
+def count_pairs(source: str | int | None, config: configuration.Config) -> tuple[dict[str, int], int]:
+    """Pictures in known pairs, as a role, and their classes: of a CSV, or of the sample, whose number is one already.
+
+    Raises:
+        InputError: there is no such CSV, or it is no list of pairs.
+    """
+    if source is None:
+        return {}, 0
+    if isinstance(source, int):
+        return {"pairs": source}, source - config["sample"]["pairs"]
+    table = pairs.read(source)
+    classes = pairs.class_table(table, set(table.to_numpy().ravel()))
+    return {"pairs": len(classes)}, classes["class_id"].nunique()
 
 
 def likeness(config: configuration.Config, known: rates.RatesFile) -> dict[str, Any]:

@@ -44,14 +44,15 @@ class Cost:
 class Pictures:
     """How many pictures each role has, and what they are like.
 
-    `megapixels`: mean size of a picture. `found_parts`: mean number of parts that selective search finds in a query.
-    `copy_bytes`: mean size of a synthesised JPEG, bytes per megapixel. `row_bytes`: of a pair in its table. None: not
-    known.
+    `megapixels`: mean size of a picture. `found_parts`: mean number of parts that selective search and the overlay
+    detector find in a query. `pair_classes`: that known pairs make in a training. `copy_bytes`: mean size of a
+    synthesised JPEG, bytes per megapixel. `row_bytes`: of a pair in its table. None: not known.
     """
 
     count: Mapping[str, int]
     megapixels: float
     found_parts: float
+    pair_classes: int = 0
     copy_bytes: float | None = None
     row_bytes: float | None = None
 
@@ -78,21 +79,35 @@ class Work:
     memory: float | None = None
 
 
-def plan(config: Config, pictures: Pictures, cost: Callable[[str, int], Cost]) -> list[Work]:
+def plan(
+    config: Config,
+    pictures: Pictures,
+    cost: Callable[[str, int], Cost],
+    detector_cost: Callable[[str, int, int], Cost],
+) -> list[Work]:
     """All work of `rule all` where nothing has been made yet, in the order in which the data flows.
 
-    `cost(network, side)` is the cost of a backbone. Numbers of classes do not include faces, which are not known yet.
+    `cost(network, side)` is the cost of a backbone, `detector_cost(network, channels, side)` that of the detector on
+    it. Numbers of classes do not include faces, which are not known yet.
     """
-    planned = _Plan(config, pictures, cost)
+    planned = _Plan(config, pictures, cost, detector_cost)
     return [work for work in planned.everything() if work.jobs]
 
 
 class _Plan:
-    def __init__(self, config: Config, pictures: Pictures, cost: Callable[[str, int], Cost]):
-        self.config, self.pictures, self.cost = config, pictures, cost
+    def __init__(
+        self,
+        config: Config,
+        pictures: Pictures,
+        cost: Callable[[str, int], Cost],
+        detector_cost: Callable[[str, int, int], Cost],
+    ):
+        self.config, self.pictures, self.cost, self.detector_cost = config, pictures, cost, detector_cost
         self.count = dict(pictures.count) | {"validation": config["evaluation"]["validation_copies"]}
         self.shards = config["images"]["shards"]
         self.families, self.backbones = config["families"], config["backbones"]
+        self.pair_families = configuration.pair_families(config)
+        self.detects = configuration.detects(config)
         self.trained = [family for family in self.families if self.training(family)["steps"]]
         self.tile_families = config["tiles"]["families"]
         self.units = configuration.all_units(config)
@@ -107,11 +122,14 @@ class _Plan:
         yield from self.images()
         yield from self.synthesis()
         yield from self.pretrainings()
+        yield from self.rendered_pairs()
         yield from self.trainings()
+        yield from self.detection()
         yield from self.cutting()
         yield from self.descriptors()
         yield from self.matching()
         yield from self.ensembling()
+        yield self.starting("second submission", "combine_second", "combine_second.py", bool(self.pair_families))
         yield from self.evaluation()
         yield from self.report()
 
@@ -141,9 +159,12 @@ class _Plan:
             for role in ("training", "references"):
                 yield self.counted_pictures("draw_sample", "draw_sample.py", 1, role, {"draw": 1})
             yield self.counted_pictures("draw_sample_queries", "draw_sample.py", 1, "queries", {"draw": 1})
+        copies = {"decode": 2.0}  # the picture, and a foreign one
         if validation:
-            copies = {"decode": 2.0}  # the picture, and a foreign one
             yield self.counted_pictures("edit_validation_copies", "edit_copies.py", 1, "validation", copies)
+        if self.sample and self.pair_families:
+            number = self.config["sample"]["pairs"]
+            yield self.counted_pictures("edit_pairs", "edit_copies.py", 1, "pairs", copies, number)
         yield self.starting("images", "list_images", "list_images.py", len(roles))
         yield self.starting("images", "check_inputs", "check_inputs.py", 1)
         for role in roles:
@@ -151,8 +172,10 @@ class _Plan:
         yield self.starting("images", "merge_manifests", "merge_manifests.py", len(roles))
         yield self.starting("images", "collect_rejected", "collect_rejected.py", 1)
 
-    def counted_pictures(self, rule: str, script: str, jobs: int, role: str, per_pixel: dict[str, float]) -> Work:
-        number = self.count[role]
+    def counted_pictures(
+        self, rule: str, script: str, jobs: int, role: str, per_pixel: dict[str, float], number: int | None = None
+    ) -> Work:
+        number = self.count[role] if number is None else number
         tasks = {rate: factor * self.pixels(number) for rate, factor in per_pixel.items()}
         return Work("images", rule, script, jobs, number, "pictures", role, tasks)
 
@@ -166,44 +189,83 @@ class _Plan:
             tasks={"render": megapixels}, stored=None if size is None else size * megapixels,
         )  # fmt: skip
 
+    def rendered_pairs(self) -> Iterator[Work]:
+        number = len(self.pair_families) * self.count.get("pairs", 0)
+        yield Work(
+            "second submission", "render_pairs", "render_pairs.py", len(self.pair_families), number, "pictures",
+            tasks={"unedited": self.pixels(number)}, stored=None,
+        )  # fmt: skip
+
     def pretrainings(self) -> Iterator[Work]:
-        section = self.config["pretraining"]["barlow_twins"]
-        for backbone in self.backbones:
+        pretrained = configuration.pretrained(self.config)
+        for backbone in configuration.used_backbones(self.config):
             network = self.network(backbone)
-            if self.config["backbone_table"][backbone]["weights"]["source"] != "barlow_twins":
-                stored = FLOAT * self.cost(network, section["side"]).parameters
+            if backbone not in pretrained:
+                stored = FLOAT * self.cost(network, self.config["scales"][0]).parameters
                 yield Work(
                     "pretraining", "prepare_backbone", "prepare_backbone.py", 1, 1, "jobs", backbone, stored=stored
                 )
                 continue
+            method = self.config["backbone_table"][backbone]["weights"]["source"]
+            section = configuration.pretraining_of(self.config, backbone)
             cost = self.cost(network, section["side"])
             views = 2 * section["batch"] * section["steps"]
-            per_view = pretraining_multiply_adds(cost, section)
-            head = layers([cost.width, *section["projector"]])
             yield Work(
-                "pretraining", "pretrain_backbone", "pretrain_barlow_twins.py", 1, views, "views", backbone,
-                tasks={f"pretrain.{network}": views * per_view},
-                loading={"views": views * section["side"] ** 2 / 1e6},
+                "pretraining", "pretrain_backbone", "pretrain_backbone.py", 1, views, "views", backbone,
+                tasks={f"{method}.{network}": views * pretraining_multiply_adds(method, cost, section)},
+                loading={f"views.{method}": views * section["side"] ** 2 / 1e6},
                 stored=FLOAT * cost.parameters,
-                memory=_fitting(cost, cost.parameters + head, 2 * section["batch"]),
+                memory=_pretraining_memory(method, cost, section),
             )  # fmt: skip
 
     def trainings(self) -> Iterator[Work]:
-        section, side = self.config["training"], self.config["synthesis"]["side"]
+        for families, classes, of in ((self.trained, self.classes, ""), (self.pair_families, None, " of pairs")):
+            for backbone in self.backbones if families else []:
+                yield self.models(families, backbone, f"{backbone}{of}", classes or self.pictures.pair_classes)
+
+    def models(self, families: list[str], backbone: str, what: str, classes: int) -> Work:
+        """The trainings of some families on one backbone."""
+        section, side, network = self.config["training"], self.config["synthesis"]["side"], self.network(backbone)
         batch = section["classes_per_batch"] * section["copies_per_class"]
-        steps = sum(self.training(family)["steps"] for family in self.trained)
-        for backbone in self.backbones:
-            network = self.network(backbone)
-            cost = self.cost(network, side)
-            head = layers([cost.width, section["projector_hidden"], section["embedding"]])
-            classifier = section["embedding"] * self.classes
-            yield Work(
-                "training", "train_model", "train_model.py", len(self.trained), batch * steps, "pictures", backbone,
-                tasks={f"train.{network}": batch * steps * training_multiply_adds(cost, section, self.classes)},
-                loading={"batch": batch * steps * side**2 / 1e6},
-                stored=len(self.trained) * FLOAT * (cost.parameters + head),
-                memory=_fitting(cost, cost.parameters + head + classifier, batch),
-            )  # fmt: skip
+        number = batch * sum(self.training(family)["steps"] for family in families)
+        cost = self.cost(network, side)
+        head = layers([cost.width, section["projector_hidden"], section["embedding"]])
+        classifier = section["embedding"] * classes
+        return Work(
+            "training", "train_model", "train_model.py", len(families), number, "pictures", what,
+            tasks={f"train.{network}": number * training_multiply_adds(cost, section, classes)},
+            loading={"batch": number * side**2 / 1e6},
+            stored=len(families) * FLOAT * (cost.parameters + head),
+            memory=_fitting(cost, cost.parameters + head + classifier, batch),
+        )  # fmt: skip
+
+    def detection(self) -> Iterator[Work]:
+        if not self.detects:
+            return
+        section, network = self.config["detection"], self.network(self.config["detection"]["backbone"])
+        canvas, batch = section["side"] ** 2 / 1e6, section["batch"]
+        cost = self.detector_cost(network, section["channels"], section["side"])
+        scenes = section["steps"] * batch
+        yield Work(
+            "detection", "train_detector", "train_detector.py", 1, scenes, "scenes",
+            tasks={f"train_detector.{network}": scenes * 3 * cost.multiply_adds},
+            loading={"scenes": scenes * canvas},
+            stored=FLOAT * cost.parameters,
+            memory=_fitting(cost, cost.parameters, batch),
+        )  # fmt: skip
+        queries, shards, held = self.count["queries"], self.shards["queries"], FLOAT * cost.parameters
+        yield Work(
+            "detection", "detect_overlays", "detect_overlays.py", shards, queries, "queries",
+            tasks={f"detect.{network}": shards * _filled(_largest(queries, shards), batch) * cost.multiply_adds},
+            loading={"decode": self.pixels(queries), "canvas": queries * canvas},
+            memory=held + batch * cost.peak,
+        )  # fmt: skip
+        scenes = section["held_out_scenes"]
+        yield Work(
+            "detection", "evaluate_detector", "evaluate_detector.py", 1, scenes, "scenes",
+            tasks={"scenes": scenes * canvas, f"detect.{network}": _filled(scenes, batch) * cost.multiply_adds},
+            memory=held + batch * cost.peak + 3e6 * scenes * canvas,
+        )  # fmt: skip
 
     def cutting(self) -> Iterator[Work]:
         queries = self.count["queries"]
@@ -227,7 +289,8 @@ class _Plan:
 
     def matched(self) -> list[str]:
         """Units whose pairs somebody asks for."""
-        families = self.families + (configuration.untrained_families(self.config) if self.has_truth else [])
+        untrained = configuration.untrained_families(self.config) if self.has_truth else []
+        families = self.families + untrained + self.pair_families
         return [unit for family in families for unit in configuration.units_of(self.config, family)]
 
     def described(self) -> dict[str, list[str]]:
@@ -241,6 +304,12 @@ class _Plan:
             "validation": self.measured,
         }
 
+    def scales(self, unit: str, role: str) -> list[int]:
+        """The scales at which a unit describes a role."""
+        if self.units[unit][0].split(".", 1)[0] in self.pair_families:
+            return self.config["second_submission"]["scales"]
+        return self.config["tiles"]["scales"] if role == "tiles" else self.config["scales"]
+
     def descriptors(self) -> Iterator[Work]:
         described = self.described()
         fitted = min(self.config["whitening"]["samples"], self.count["training"])
@@ -253,7 +322,6 @@ class _Plan:
     def describing(self, rule: str, script: str, units: list[str], role: str, shards: int, rows: int) -> Work:
         """Jobs that describe `rows` pictures or parts of a role with every model of `units`."""
         section, kept = self.config["descriptors"], self.config["whitening"]["dimensions"]
-        scales = self.config["tiles"]["scales"] if role == "tiles" else self.config["scales"]
         whole = rows if rule == "fit_whitening" else self.count["references" if role == "tiles" else role]
         tasks: dict[str, float] = {}
         loading: dict[str, float] = {}
@@ -261,7 +329,7 @@ class _Plan:
         largest = _largest(rows, shards)
         for unit in units:
             models = self.units[unit]
-            family = models[0].split(".", 1)[0]
+            family, scales = models[0].split(".", 1)[0], self.scales(unit, role)
             look = configuration.preprocessing_of(self.config, models[0], role)
             _add(loading, "decode", self.pixels(whole))
             _add(loading, "blur" if look["blur"] else "", self.pixels(whole))
@@ -301,18 +369,18 @@ class _Plan:
 
     def matching(self) -> Iterator[Work]:
         tiles = self.described()["tiles"]
-        yield self.searching("match_parts", self.matched(), self.parts["queries"], "references", self.config["scales"])
-        yield self.searching("match_tiles", tiles, self.count["queries"], "tiles", self.config["tiles"]["scales"])
+        yield self.searching("match_parts", self.matched(), self.parts["queries"], "references")
+        yield self.searching("match_tiles", tiles, self.count["queries"], "tiles")
 
-    def searching(self, rule: str, units: list[str], queries: int, role: str, scales: list[int]) -> Work:
+    def searching(self, rule: str, units: list[str], queries: int, role: str) -> Work:
         """Jobs that hold `queries` vectors against background and references, per model and scale."""
         dimensions = self.config["whitening"]["dimensions"]
         training = self.count["training"]
         everything = self.config["matching"]["background"] == "all"
         background = training if everything else min(self.config["whitening"]["samples"], training)
         references = self.parts["tiles"] if role == "tiles" else self.count["references"]
-        models = sum(len(self.units[unit]) for unit in units)
-        similarities = models * len(scales) * queries * (background + references)
+        searches = sum(len(self.units[unit]) * len(self.scales(unit, role)) for unit in units)
+        similarities = searches * queries * (background + references)
         pairs = self.config["matching"]["pairs_per_query"] * self.count["queries"]
         row = self.pictures.row_bytes
         largest = max(_largest(references, self.shards["references"]), _largest(background, self.shards["training"]))
@@ -321,20 +389,21 @@ class _Plan:
         return Work(
             "matching", rule, "match_parts.py", len(units), similarities, "similarities",
             tasks={"search": similarities * dimensions},
-            stored=None if row is None else row * pairs * models * len(scales),
+            stored=None if row is None else row * pairs * searches,
             memory=FLOAT * dimensions * vectors,
         )  # fmt: skip
 
     def ensembling(self) -> Iterator[Work]:
         pairs = self.config["matching"]["pairs_per_query"] * self.count["queries"]
-        rows = pairs * len(self.backbones) * len(self.config["scales"])
-        tile_rows = pairs * len(self.backbones) * len(self.config["tiles"]["scales"])
-        voted = rows * len(self.families)
-        tiles = tile_rows * len(self.tile_families)
-        yield Work(
-            "ensembling", "vote_backbones", "vote_backbones.py", len(self.families), voted, "rows",
-            tasks={"vote": voted}, stored=None,
-        )  # fmt: skip
+        rows = pairs * len(self.backbones)
+        voted = rows * len(self.config["scales"]) * len(self.families)
+        tiles = rows * len(self.config["tiles"]["scales"]) * len(self.tile_families)
+        of_pairs = rows * len(self.config["second_submission"]["scales"]) * len(self.pair_families)
+        for families, number, what in ((self.families, voted, ""), (self.pair_families, of_pairs, "of pairs")):
+            yield Work(
+                "ensembling", "vote_backbones", "vote_backbones.py", len(families), number, "rows", what,
+                tasks={"vote": number}, stored=None,
+            )  # fmt: skip
         yield Work(
             "ensembling", "vote_tiles", "vote_backbones.py", len(self.tile_families), tiles, "rows",
             tasks={"vote": tiles}, stored=None,
@@ -355,11 +424,12 @@ class _Plan:
         yield self.starting("evaluation", "measure_training_gain", "measure_training_gain.py", gain)
 
     def report(self) -> Iterator[Work]:
-        sources = [self.config["backbone_table"][b]["weights"]["source"] for b in self.backbones]
-        curves = "draw_loss_curves.py"
+        table, curves = self.config["backbone_table"], "draw_loss_curves.py"
+        methods = {table[backbone]["weights"]["source"] for backbone in configuration.pretrained(self.config)}
         yield self.starting("report", "draw_gallery", "draw_gallery.py", 1)
         yield self.starting("report", "draw_training_curves", curves, bool(self.trained))
-        yield self.starting("report", "draw_pretraining_curves", curves, "barlow_twins" in sources)
+        yield self.starting("report", "draw_pretraining_curves", curves, len(methods))
+        yield self.starting("report", "draw_detector_curve", curves, self.detects)
         yield self.starting("report", "draw_synthesis_sheet", "draw_synthesis_sheet.py", len(self.trained))
         yield self.starting("report", "list_provenance", "list_provenance.py", 1)
 
@@ -367,17 +437,21 @@ class _Plan:
 def query_parts(config: Config, pictures: Pictures) -> int:
     """Parts of all queries together."""
     kinds = config["parts"]["kinds"]
-    found = pictures.found_parts if "selective_search" in kinds else 0
+    found = pictures.found_parts if {"selective_search", "detected_overlay"} & set(kinds) else 0
     return round(pictures.count["queries"] * (found + sum(QUERY_PARTS.get(kind, 0) for kind in kinds)))
 
 
-def pretraining_multiply_adds(cost: Cost, section: Mapping[str, Any]) -> float:
-    """Of one view in a step of Barlow Twins; the backward pass counts as two forward passes.
+def pretraining_multiply_adds(method: str, cost: Cost, section: Mapping[str, Any]) -> float:
+    """Of one view in a step of a method's pretraining; the backward pass counts as two forward passes.
 
-    `section`: pretraining.barlow_twins. Half a row of the cross-correlation falls to each of the two views.
+    `section`: of `pretraining`, the method's. Half a row of the cross-correlation of Barlow Twins falls to each of the
+    two views. The Momentum² teacher has no predictor and no backward pass.
     """
-    head = layers([cost.width, *section["projector"]])
-    return 3 * (cost.multiply_adds + head + section["projector"][-1] ** 2 / 2)
+    if method == "barlow_twins":
+        head = layers([cost.width, *section["projector"]])
+        return 3 * (cost.multiply_adds + head + section["projector"][-1] ** 2 / 2)
+    projector, predictor = _heads(cost, section)
+    return 4 * (cost.multiply_adds + projector) + 3 * predictor
 
 
 def training_multiply_adds(cost: Cost, section: Mapping[str, Any], classes: int) -> float:
@@ -396,9 +470,31 @@ def layers(widths: Sequence[int]) -> int:
     return sum(before * after for before, after in pairwise(widths))
 
 
-def _fitting(cost: Cost, parameters: int, batch: int) -> float:
-    """Bytes of a training: weights, gradients, two moments each; activations of a batch."""
-    return 4 * FLOAT * parameters + batch * cost.saved
+def _fitting(cost: Cost, parameters: int, batch: int, moments: int = 2) -> float:
+    """Bytes of a training: weights, gradients, and moments each; activations of a batch."""
+    return (2 + moments) * FLOAT * parameters + batch * cost.saved
+
+
+def _pretraining_memory(method: str, cost: Cost, section: Mapping[str, Any]) -> float:
+    """Bytes of a pretraining; LARS and SGD have one moment, and a teacher has weights only."""
+    views = 2 * section["batch"]
+    if method == "barlow_twins":
+        head = layers([cost.width, *section["projector"]])
+        return _fitting(cost, cost.parameters + head, views, moments=1 if section["optimiser"] == "lars" else 2)
+    projector, predictor = _heads(cost, section)
+    teacher = FLOAT * (cost.parameters + projector)
+    return teacher + _fitting(cost, cost.parameters + projector + predictor, views, moments=1)
+
+
+def _heads(cost: Cost, section: Mapping[str, Any]) -> tuple[int, int]:
+    """Weights of projector and predictor beside the Momentum² teacher's backbone."""
+    hidden, output = section["hidden"], section["output"]
+    return layers([cost.width, hidden, output]), layers([output, hidden, output])
+
+
+def _filled(rows: int, batch: int) -> int:
+    """Rows with the empty ones that fill up the last batch."""
+    return -(-rows // batch) * batch
 
 
 def _largest(rows: int, shards: int) -> int:
@@ -444,7 +540,7 @@ class Entry:
 
 
 #: Kinds of work that a GPU does, where there is one.
-ON_GPU = ("forward", "train", "pretrain", "search")
+ON_GPU = ("forward", "train", *configuration.PRETRAINING_METHODS, "train_detector", "detect", "search")
 
 
 def priced(work: Work, rates: Mapping[str, Rate], starts: Mapping[str, tuple[float, float]], workers: int) -> Entry:

@@ -20,8 +20,9 @@ Mean picture: {megapixels:.3g} megapixels. Parts per query: {parts:.3g}.
 
 A processor-hour (CPU) is an hour of one thread. A GPU-hour is an hour in which a job holds a GPU, loading of pictures
 included. Memory is that of the largest job, its process included; with a GPU, networks and batches lie on it. Jobs that
-only list, join, draw or evaluate tables are billed as the start of their process. Classes of faces are not counted: how
-many there are shows only later. A rate that was not measured leaves its hours out of the sums, and the bill says so.
+only list, join, draw or evaluate tables are billed as the start of their process. Not counted are the classes of faces,
+and parts that the overlay detector finds where bill.found_parts has none: how many there are shows only later. A rate
+that was not measured leaves its hours out of the sums, and the bill says so.
 """
 
 

@@ -432,6 +432,8 @@ def _check_pictures(config: Config) -> None:
     for key in (*ROLES, *files):
         if images[key]:
             _expanded(images[key], f"images.{key}")
+    if config["bill"]["rates"]:
+        _expanded(config["bill"]["rates"], "bill.rates")
 
 
 def _check_results(config: Config) -> None:

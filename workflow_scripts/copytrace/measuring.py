@@ -7,12 +7,12 @@ that this machine gets through; multiply-adds carry the rate over to other sides
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,26 +21,40 @@ import numpy as np
 import pandas as pd
 import torch
 
-from copytrace import bill, ensembling, matching, parts, pdq, preprocessing, runtime, search
+from copytrace import bill, ensembling, folders, matching, parts, pdq, preprocessing, runtime, search
 from copytrace.bill import Rate
-from copytrace.configuration import Config, given_roles, training_of
+from copytrace.configuration import (
+    Config,
+    detects,
+    given_roles,
+    pair_families,
+    pretrained,
+    pretraining_of,
+    trained_families,
+    training_of,
+)
 from copytrace.descriptors import DescriptorSettings, forward
+from copytrace.detection import letterbox
+from copytrace.detection.network import DetectingSettings, create_detector, detect
+from copytrace.detection.scenes import Labelled, SceneRenderer, SceneSettings
+from copytrace.detection.training import DetectorTraining, DetectorTrainingSettings
 from copytrace.devices import autocast, keep_freed_memory, pick_device
 from copytrace.errors import InputError
 from copytrace.faces import FaceSettings, count_faces
 from copytrace.figures import spread
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.manifests import list_pictures
-from copytrace.networks.costs import backbone_cost
+from copytrace.networks.costs import backbone_cost, detector_cost
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
-from copytrace.pretraining import BarlowTwins, BarlowTwinsSettings, TwoViews
+from copytrace.pretraining import METHODS, TwoViews
 from copytrace.proposals import SearchSettings, propose
 from copytrace.provenance_page import machine
 from copytrace.rates import RatesFile, settings_of
 from copytrace.sample import queries, scenes
 from copytrace.synthesis.foreign import ForeignPictures
-from copytrace.synthesis.rendering import Renderer
+from copytrace.synthesis.operations import EMOJI
+from copytrace.synthesis.rendering import Renderer, render_unedited
 from copytrace.synthesis.tarset import TrainingSet, write_shard
 from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
 from copytrace.whitening import Whitening, fit_whitening
@@ -50,6 +64,8 @@ SECONDS = 1.0  # of each kind of work
 ENOUGH = 2e11  # multiply-adds that a processor is asked for at once
 CLASSES = 1000  # at most, of a classifier that is only measured
 COMMAND = "snakemake bill"
+
+Copies = list[tuple[int, int, bytes]]  # class, copy, JPEG
 
 # Runs a script's --help and says what that took, as a process of its own: this one's size would count as its size.
 START = """
@@ -73,7 +89,7 @@ def measure(config: Config, scripts: Path, threads: int) -> RatesFile:
         measuring = _Measuring(config, Path(folder))
         measuring.everything()
     one = bill.Pictures(dict.fromkeys(given_roles(config), 1), megapixels=1, found_parts=1)
-    started = sorted({work.script for work in bill.plan(config, one, backbone_cost)})
+    started = sorted({work.script for work in bill.plan(config, one, backbone_cost, detector_cost)})
     return RatesFile(measuring.rates, {script: start(scripts / script) for script in started}, measuring.found)
 
 
@@ -94,20 +110,25 @@ class _Measuring:
         if self.device.type == "cuda":
             self.names["gpu"] = torch.cuda.get_device_name()
         self.trained = [f for f in config["families"] if training_of(config, f)["steps"]]
+        self.trains = bool(trained_families(config))
 
     def everything(self) -> None:
         self.pictures()
         self.reading()
         self.preparing()
-        if self.trained:
-            self.rendering()
-        slots = [self.config["backbone_table"][backbone] for backbone in self.config["backbones"]]
-        for network in {slot["network"] for slot in slots}:
+        copies = self.rendering() if self.trained else []
+        squashed = self.rendering_pairs() if pair_families(self.config) else []
+        if self.trains:
+            self.loading(copies or squashed)
+        table = self.config["backbone_table"]
+        for network in dict.fromkeys(table[backbone]["network"] for backbone in self.config["backbones"]):
             self.describing(network)
-            if self.trained:
+            if self.trains:
                 self.training(network)
-        for network in {slot["network"] for slot in slots if slot["weights"]["source"] == "barlow_twins"}:
-            self.pretraining(network)
+        for backbone in pretrained(self.config):
+            self.pretraining(table[backbone]["weights"]["source"], table[backbone]["network"], backbone)
+        if detects(self.config):
+            self.detecting(table[self.config["detection"]["backbone"]]["network"])
         self.whitening()
         self.matching()
         self.tables()
@@ -233,6 +254,7 @@ class _Measuring:
 
             self.take(kind, "megapixels of parts cut and resized", cut)
         described = [*self.config["families"], *self.config["evaluation"]["untrained_families"]]
+        described += pair_families(self.config)
         looks = [self.config["family_table"][family] for family in described]
         blurs = [radius for look in looks for radius in (look["blur"], look["query_blur"]) if radius]
         side = self.config["descriptors"]["blur_reference_side"]
@@ -250,11 +272,11 @@ class _Measuring:
 
     # Training sets and networks
 
-    def rendering(self) -> None:
-        """The copies of a class of each family, and batches of them."""
+    def rendering(self) -> Copies:
+        """The copies of a class of each family."""
         synthesis, table = self.config["synthesis"], self.config["family_table"]
         foreign = ForeignPictures(self.paths)
-        classes: list[list[tuple[int, int, bytes]]] = []
+        classes: list[Copies] = []
 
         def render() -> float:
             family = self.trained[len(classes) % len(self.trained)]
@@ -269,9 +291,30 @@ class _Measuring:
         copies = [copy for copies in classes for copy in copies]
         size = sum(len(jpeg) for _, _, jpeg in copies) / (len(copies) * megapixels)
         self.found["copy_bytes"] = round(size)
+        return copies
+
+    def rendering_pairs(self) -> Copies:
+        """Pictures of known pairs, which are only squashed; two here are a class."""
+        section = self.config["synthesis"]
+        squashed: Copies = []
+
+        def render() -> float:
+            i, number = self.next(), len(squashed)
+            one = pd.DataFrame({"class_id": [number // 2], "copy": [number % 2], "path": [self.paths[i]]})
+            squashed.extend(render_unedited(one, section["side"], False, section["quality"], 1))
+            return _megapixels(self.decoded[i])
+
+        while len(squashed) < PICTURES:
+            render()
+        self.take("unedited", "megapixels of pictures squashed", render)
+        return squashed
+
+    def loading(self, copies: Copies) -> None:
+        """Batches of training pictures."""
+        megapixels = self.config["synthesis"]["side"] ** 2 / 1e6
         index = self.folder / "0-of-1.parquet"
         write_shard(self.folder / "0-of-1.tar", "0-of-1.tar", copies).to_parquet(index)
-        settings = TrainingSettings(**self.config["training"])
+        settings = TrainingSettings(**self.config["training"], augment=True)
         batches = ClassBalancedBatches(TrainingSet([index]), settings, ("rates",))
 
         def batch() -> float:
@@ -290,7 +333,7 @@ class _Measuring:
     def describing(self, network: str) -> None:
         """Forward passes at the first scale."""
         section, side = self.config["descriptors"], self.config["scales"][0]
-        embedding = section["kind"] == "embedding" and self.trained
+        embedding = section["kind"] == "embedding" and self.trains
         training, cost = self.config["training"], backbone_cost(network, side)
         projector = {"hidden": training["projector_hidden"], "embedding": training["embedding"]} if embedding else None
         head = bill.layers([cost.width, *projector.values()]) if projector else 0
@@ -310,7 +353,7 @@ class _Measuring:
     def training(self, network: str) -> None:
         """Training steps: forward, loss, backward, optimiser."""
         section, side = self.config["training"], self.config["synthesis"]["side"]
-        settings = TrainingSettings(**section)
+        settings = TrainingSettings(**section, augment=True)
         cost = backbone_cost(network, side)
         projector = {"hidden": section["projector_hidden"], "embedding": section["embedding"]}
         wanted = section["classes_per_batch"] * section["copies_per_class"]
@@ -321,22 +364,61 @@ class _Measuring:
         batch = 0, self.pixels(count, side), torch.arange(count).div(2, rounding_mode="floor").to(self.device)
         self.stepping(f"train.{network}", module, batch, section["precision"], count * per_picture)
 
-    def pretraining(self, network: str) -> None:
-        """Steps of Barlow Twins, and the views that they take."""
-        section = self.config["pretraining"]["barlow_twins"]
-        views = TwoViews(self.paths, BarlowTwinsSettings(**section | {"batch": 4}), ("rates",))
+    def pretraining(self, method: str, network: str, backbone: str) -> None:
+        """Steps of a pretraining, and the views that they take."""
+        section = pretraining_of(self.config, backbone)
+        create_module, settings_class = METHODS[method]
+        views = TwoViews(self.paths, settings_class(**section | {"batch": 4}), ("rates",))
 
         def load() -> float:
             return sum(view.numel() for view in views[self.next()]) / 3e6
 
-        if "views" not in self.rates:
-            self.take("views", "megapixels of views made", load)
+        if f"views.{method}" not in self.rates:
+            self.take(f"views.{method}", "megapixels of views made", load)
+        if f"{method}.{network}" in self.rates:
+            return
         cost = backbone_cost(network, section["side"])
-        per_view = bill.pretraining_multiply_adds(cost, section)
+        per_view = bill.pretraining_multiply_adds(method, cost, section)
         count = max(2, self.batch(per_view, 2 * section["batch"]) // 2)
-        module = BarlowTwins(create_backbone(network), BarlowTwinsSettings(**section))
+        module = create_module(create_backbone(network), settings_class(**section))
         batch = self.pixels(count, section["side"]), self.pixels(count, section["side"])
-        self.stepping(f"pretrain.{network}", module, batch, section["precision"], 2 * count * per_view)
+        self.stepping(f"{method}.{network}", module, batch, section["precision"], 2 * count * per_view)
+
+    def detecting(self, network: str) -> None:
+        """Scenes, training steps of the overlay detector on them, and its forward passes."""
+        section, side = self.config["detection"], self.config["detection"]["side"]
+        render = SceneRenderer(("rates",), ForeignPictures(self.paths), EMOJI, side, SceneSettings(**section["scenes"]))
+        scenes: list[Labelled] = []
+
+        def draw() -> float:
+            scenes.append(render(len(scenes)))
+            return side**2 / 1e6
+
+        def lay() -> float:
+            letterbox.on_canvas(self.decoded[self.next()], side)
+            return side**2 / 1e6
+
+        self.take("scenes", "megapixels of canvases with scenes drawn", draw)
+        self.take("canvas", "megapixels of canvases laid out", lay)
+        cost = detector_cost(network, section["channels"], side)
+        detector = create_detector(create_backbone(network), section["channels"], side)
+        settings = DetectorTrainingSettings(**{f.name: section[f.name] for f in fields(DetectorTrainingSettings)})
+        count = max(2, min(len(scenes), self.batch(3 * cost.multiply_adds, section["batch"])))
+        chosen = [scenes[i % len(scenes)] for i in range(count)]
+        canvases = torch.stack([torch.from_numpy(letterbox.on_canvas(scene.picture, side)) for scene in chosen])
+        boxes = [torch.from_numpy(scene.boxes).to(self.device) for scene in chosen]
+        labels = [torch.from_numpy(scene.labels).to(self.device) for scene in chosen]
+        module = DetectorTraining(detector, settings)
+        amount = 3 * count * cost.multiply_adds
+        self.stepping(f"train_detector.{network}", module, (canvases, boxes, labels), section["precision"], amount)
+        keys = {field.name: section[field.name] for field in fields(DetectingSettings)}
+        detector.eval()
+
+        def look() -> float:
+            detect(detector, canvases, [(side, side)] * count, DetectingSettings(**keys | {"batch": count}))
+            return count * cost.multiply_adds
+
+        self.take(f"detect.{network}", "multiply-adds", look, self.processor())
 
     def stepping(self, kind: str, module: Any, batch: tuple, precision: str, amount: float) -> None:
         """Measure steps of a training on one batch over and over."""
@@ -437,7 +519,7 @@ def _megapixels(picture: np.ndarray) -> float:
 def _readable(source: str) -> list[str]:
     """Up to `PICTURES` pictures of a folder or list file that can be read, spread over it; none if none can."""
     try:
-        listing, _ = list_pictures(os.path.expandvars(source))
+        listing, _ = list_pictures(folders.expanded(source))
     except InputError:
         return []
     readable = []

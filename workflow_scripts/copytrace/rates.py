@@ -31,16 +31,24 @@ class RatesFile:
 
 def settings_of(kind: str, config: Config) -> dict[str, Any]:
     """The settings that a rate depends on, beside the amount of work."""
-    kind, _, _ = kind.partition(".")
+    kind, _, of = kind.partition(".")
+    methods, detection = config["pretraining"], config["detection"]
+    if kind == "views":
+        return {"side": methods[of]["side"]}
+    if kind in methods:
+        return {"precision": methods[kind]["precision"]}
     chosen = {
         "render": {"side": config["synthesis"]["side"]},
         "batch": {"side": config["synthesis"]["side"]},
-        "views": {"side": config["pretraining"]["barlow_twins"]["side"]},
+        "unedited": {"side": config["synthesis"]["side"]},
+        "scenes": {"side": detection["side"], "scenes": detection["scenes"]},
+        "canvas": {"side": detection["side"]},
         "proposals": config["parts"]["selective_search"],
         "faces": config["faces"],
         "forward": {"precision": config["descriptors"]["precision"]},
         "train": {"precision": config["training"]["precision"]},
-        "pretrain": {"precision": config["pretraining"]["barlow_twins"]["precision"]},
+        "train_detector": {key: detection[key] for key in ("channels", "precision")},
+        "detect": {key: detection[key] for key in ("channels", "precision")},
     }
     return dict(chosen.get(kind, {}))
 
