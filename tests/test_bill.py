@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from running import MICRO, REPOSITORY, planned, snakemake
 from snakemake.utils import update_config
 
-from copytrace import bill, bill_tables, rates
+from copytrace import bill, bill_tables, measuring, rates
 from copytrace.bill import Cost, Pictures, Rate, Work
 from copytrace.errors import InputError
 from copytrace.networks.costs import backbone_cost, detector_cost
@@ -232,8 +233,6 @@ def test_costs_of_the_detector():
 
 def test_saved_activations_are_those_that_torch_keeps():
     """Against the bytes of a real forward pass of two pictures."""
-    import torch
-
     from copytrace.networks.registry import create_backbone
 
     kept = {}
@@ -355,11 +354,29 @@ def test_a_bad_rates_file_is_one_sentence(tmp_path, text, sentence):
 # --------------------------------------------------------------------------------------------------------- the target
 
 
+def test_the_bill_measures_first(tmp_path):
+    assert planned(snakemake(tmp_path, "bill", "-n")) == {"measure_rates": 1, "write_bill": 1, "bill": 1}
+
+
+def test_a_start_is_what_a_process_takes():
+    seconds, held = measuring.start(REPOSITORY / "workflow_scripts" / "merge_tables.py")
+    assert 0.02 < seconds < 60
+    assert 1e7 < held < 1e9  # an interpreter with pandas
+
+
 @pytest.fixture(scope="module")
 def billed(tmp_path_factory):
-    """The bill of the micro workflow, with rates measured here."""
+    """The bill of the micro workflow with rates measured here, but briefly, and one start for all scripts."""
     folder = tmp_path_factory.mktemp("billed")
-    run = snakemake(folder, "bill", "--cores", "1")
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "SECONDS", 0.02)
+        patch.setattr(measuring, "start", lambda script: (1.5, 2e8))
+        measured = measuring.measure(configuration(MICRO), REPOSITORY / "workflow_scripts", threads=1)
+    torch.set_num_threads(threads)
+    rates.write_rates(folder / "rates.yaml", measured)
+    (folder / "briefly.yaml").write_text(json.dumps({"bill": {"rates": str(folder / "rates.yaml")}}))
+    run = snakemake(folder, "bill", "--cores", "1", overlays=[MICRO, folder / "briefly.yaml"])
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     return folder, run.stdout
 
@@ -381,7 +398,7 @@ def test_other_rates_and_lists_of_own_pictures(billed, tmp_path):
     for role, name in OWN.items():
         (tmp_path / name).write_text("".join(f"/nowhere/{role}/{number}.jpg\n" for number in range(3000)))
     (tmp_path / "pairs.csv").write_text("query,reference\na.jpg,b.jpg\nc.jpg,b.jpg\nd.jpg,e.jpg\n")
-    settings = {**OWN_PAPER, "bill": {"rates": str(folder / "results" / "bill" / "rates.yaml"), "megapixels": 0.79}}
+    settings = {**OWN_PAPER, "bill": {"rates": str(folder / "rates.yaml"), "megapixels": 0.79}}
     (tmp_path / "own.yaml").write_text(json.dumps(settings))
     run = snakemake(tmp_path, "bill", "--cores", "1", overlays=[PAPER, tmp_path / "own.yaml"])
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
