@@ -26,10 +26,12 @@ include: "rules/ensembling.smk"
 include: "rules/second_submission.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/bill.smk"
 
 
 localrules:
     all,
+    bill,
 
 
 rule all:
@@ -43,6 +45,12 @@ rule all:
         evaluation_results(),
         report_figures(),
         f"{RESULTS}/report/provenance.html",
+
+
+rule bill:
+    """What a run of this configuration takes, before it starts."""
+    input:
+        f"{RESULTS}/bill/bill.md",
 
 
 onstart:

@@ -33,7 +33,7 @@ IMAGES = config["images"]
 SAMPLE = configuration.uses_sample(config)
 FAMILIES = config["families"]
 PAIR_FAMILIES = configuration.pair_families(config)
-UNTRAINED = [f for f in config["evaluation"]["untrained_families"] if f not in FAMILIES]
+UNTRAINED = configuration.untrained_families(config)
 BACKBONES = config["backbones"]
 SCALES = config["scales"]
 TILE_FAMILIES = config["tiles"]["families"]
@@ -46,11 +46,7 @@ BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 PRETRAINING = "pretraining" if IMAGES["pretraining"] else "training"
 
 # A unit is what one descriptor job works through: the models of a family, or one model.
-UNITS = {
-    unit: models
-    for family in FAMILIES + UNTRAINED + PAIR_FAMILIES
-    for unit, models in configuration.units_of(config, family).items()
-}
+UNITS = configuration.all_units(config)
 
 
 # Rules say `python "$SCRIPTS/x.py"` and `"$EXECUTION"`: the same text wherever the clone lies and however the work
@@ -177,16 +173,11 @@ def folder_state(role):
 
 def given_roles():
     """The roles whose pictures the user names, or the sample has."""
-    optional = {
-        "backgrounds": IMAGES["backgrounds"],
-        "pretraining": IMAGES["pretraining"] and PRETRAINED,
-        "pairs": PAIR_FAMILIES,
-    }
-    return ["training", "references", "queries", *(role for role, given in optional.items() if given)]
+    return configuration.given_roles(config)
 
 
 def roles():
-    return given_roles() + (["validation"] if initialisations() else [])
+    return given_roles() + (["validation"] if configuration.initialisations(config) else [])
 
 
 def role_of(described):
@@ -233,7 +224,7 @@ def evaluation_results():
     """What `rule all` asks for beside the matches."""
     results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
     results += [f"{RESULTS}/evaluation/detection.json"] if DETECTS else []
-    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if initialisations() else [])
+    return results + ([f"{RESULTS}/evaluation/training_gain.json"] if configuration.initialisations(config) else [])
 
 
 def one_of(names):
@@ -320,27 +311,6 @@ def flag(name, values):
     return f"{name} {values if isinstance(values, str) else ' '.join(values)}" if values else ""
 
 
-def initialisations():
-    """Per trained model the untrained one that it started from: same backbone, same grey flag."""
-    pairs = {}
-    for family in TRAINED:
-        grey = config["family_table"][family]["grey"]
-        untrained = [f for f in FAMILIES + UNTRAINED if not steps_of(f) and config["family_table"][f]["grey"] == grey]
-        for backbone in BACKBONES if untrained else []:
-            pairs[f"{family}.{backbone}"] = f"{untrained[0]}.{backbone}"
-    return pairs
-
-
-def unit_of(model):
-    return next(unit for unit, models in UNITS.items() if model in models)
-
-
-def units_measured():
-    """The units whose models take part in the measurement of the training's gain."""
-    pairs = initialisations()
-    return sorted({unit_of(model) for model in [*pairs, *pairs.values()]})
-
-
 def shards_measured():
     """How many descriptor files each role has there; none for a background that is the whitening's sample."""
     shards = {role: IMAGES["shards"][role] for role in ("validation", "references")}
@@ -389,10 +359,14 @@ def check_run():
         raise WorkflowError(str(mistake)) from None
 
 
-def configuration_as_yaml():
+def configuration_as_json():
     """What the run computes, every key resolved."""
-    # through JSON, so that what two keys share is written out for both
-    plain = json.loads(json.dumps(computed()))
+    return json.dumps(computed())
+
+
+def configuration_as_yaml():
+    """The same as YAML."""
+    plain = json.loads(configuration_as_json())  # so that what two keys share is written out for both
     return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
 
 

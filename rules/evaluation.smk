@@ -97,9 +97,9 @@ rule evaluate:
 rule measure_training_gain:
     """Each trained model beside its own initialisation, on held-out edited copies of its own."""
     input:
-        validation=[f for unit in units_measured() for f in descriptors_of(unit, "validation")],
-        references=[f for unit in units_measured() for f in descriptors_of(unit, "references")],
-        background=[f for unit in units_measured() for f in descriptors_of(unit, "training")],
+        validation=[f for unit in configuration.units_measured(config) for f in descriptors_of(unit, "validation")],
+        references=[f for unit in configuration.units_measured(config) for f in descriptors_of(unit, "references")],
+        background=[f for unit in configuration.units_measured(config) for f in descriptors_of(unit, "training")],
         training=manifest("training"),
         faces=trained_faces(TRAINED),
         truth=f"{RESULTS}/images/drawn/validation_truth.csv",
@@ -126,7 +126,7 @@ rule measure_training_gain:
         code=code_of("measure_training_gain.py", "evaluation"),
         descriptors=lambda w, input: Path(input.references[0]).parents[2],
         shards=shards_measured(),
-        pairs=json.dumps(initialisations()),
+        pairs=json.dumps(configuration.initialisations(config)),
         units=json.dumps({model: unit for unit in UNITS for model in UNITS[unit]}),
         scale=SCALES[0],
         matching=section("matching"),

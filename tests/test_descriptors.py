@@ -109,6 +109,17 @@ def test_every_part_is_described_in_order_whatever_the_batch(described):
         np.testing.assert_allclose(vectors, alone[key], rtol=1e-3, atol=1e-4)
 
 
+def test_batches_are_whitened_as_all_are_together(described):
+    manifest, parts, models, settings = described
+    raw = descriptors.describe(manifest, parts, models, [32, 48], settings, threads=1)
+    whitenings = {key: fit_whitening(vectors, 5, -0.5) for key, vectors in raw.items()}
+    whitened = descriptors.describe(manifest, parts, models, [32, 48], settings, threads=1, whitenings=whitenings)
+    for key, vectors in whitened.items():
+        np.testing.assert_allclose(vectors, whitenings[key].apply(raw[key]), atol=1e-5)
+    none = descriptors.describe(manifest[:0], parts[:0], models, [32, 48], settings, threads=1, whitenings=whitenings)
+    assert {vectors.shape for vectors in none.values()} == {(0, 5)}
+
+
 def test_descriptor_files_round_trip(described, tmp_path):
     manifest, parts, models, settings = described
     vectors = descriptors.describe(manifest, parts, models, [32], settings, threads=1)

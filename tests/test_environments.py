@@ -20,6 +20,7 @@ PACKAGES = {
     "matplotlib": {"matplotlib-base"},
     "PIL": {"pillow"},
     "skimage": {"scikit-image"},
+    "yaml": {"pyyaml"},
 }
 
 # Listed though no script of the environment imports them.
@@ -27,6 +28,7 @@ NOT_IMPORTED = {
     "python",
     "pip",  # installs the part of the list that conda-forge does not have
     "dlib-cpu",  # dlib of face_recognition, held at the tested version
+    "h5py",  # of scripts whose start the bill measures
     "setuptools",  # its pkg_resources is imported by face_recognition_models
 }
 

@@ -35,13 +35,14 @@ def main() -> None:
         parts = whole_pictures(pictures)
     models = descriptors.load_models(args.models)
     settings = descriptors.DescriptorSettings(**args.descriptors)
-    vectors = descriptors.describe(
-        pictures, parts, models, args.scales, settings, args.threads, args.execution["workers"]
-    )
-    whitened = {
-        (model, scale): descriptor_files.read_whitening(args.whitening, model, scale).apply(block)
-        for (model, scale), block in vectors.items()
+    whitenings = {
+        (model.name, scale): descriptor_files.read_whitening(args.whitening, model.name, scale)
+        for model in models
+        for scale in args.scales
     }
+    whitened = descriptors.describe(
+        pictures, parts, models, args.scales, settings, args.threads, args.execution["workers"], whitenings
+    )
     descriptor_files.write_descriptors(args.output, parts, whitened, {m.name: m.attributes() for m in models})
 
 

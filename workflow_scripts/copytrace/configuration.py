@@ -31,6 +31,16 @@ def uses_sample(config: Config) -> bool:
     return not any(config["images"][role] for role in ROLES)
 
 
+def given_roles(config: Config) -> list[str]:
+    """The roles whose pictures the user names, or the sample has."""
+    given = {
+        "backgrounds": config["images"]["backgrounds"],
+        "pretraining": config["images"]["pretraining"] and pretrained(config),
+        "pairs": pair_families(config),
+    }
+    return [*ROLES, *(role for role in given if given[role])]
+
+
 def training_of(config: Config, family: str) -> dict[str, Any]:
     """The section `training` as it holds for a family: its steps times the table's `steps_factor`, and `augment`."""
     factor = config["family_table"][family].get("steps_factor", 1)
@@ -67,6 +77,39 @@ def units_of(config: Config, family: str) -> dict[str, list[str]]:
     if config["descriptors"]["unit"] == "family":
         return {family: models}
     return {model: [model] for model in models}
+
+
+def untrained_families(config: Config) -> list[str]:
+    """The families that are measured beside those of `families`."""
+    return [family for family in config["evaluation"]["untrained_families"] if family not in config["families"]]
+
+
+def all_units(config: Config) -> dict[str, list[str]]:
+    """The units of all families, the untrained ones and those of pairs too: {unit: its models}."""
+    families = config["families"] + untrained_families(config) + pair_families(config)
+    return {unit: models for family in families for unit, models in units_of(config, family).items()}
+
+
+def initialisations(config: Config) -> dict[str, str]:
+    """Per trained model the untrained one that it started from: same backbone, same grey flag."""
+    pairs = {}
+    families = config["families"] + untrained_families(config)
+    for family in config["families"]:
+        if not training_of(config, family)["steps"]:
+            continue
+        grey = config["family_table"][family]["grey"]
+        untrained = [
+            f for f in families if not training_of(config, f)["steps"] and config["family_table"][f]["grey"] == grey
+        ]
+        for backbone in config["backbones"] if untrained else []:
+            pairs[f"{family}.{backbone}"] = f"{untrained[0]}.{backbone}"
+    return pairs
+
+
+def units_measured(config: Config) -> list[str]:
+    """The units whose models take part in the measurement of the training's gain."""
+    models = {model for pair in initialisations(config).items() for model in pair}
+    return sorted(unit for unit, members in all_units(config).items() if models & set(members))
 
 
 def preprocessing_of(config: Config, model: str, role: str) -> dict[str, Any]:
@@ -389,6 +432,8 @@ def _check_pictures(config: Config) -> None:
     for key in (*ROLES, *files):
         if images[key]:
             _expanded(images[key], f"images.{key}")
+    if config["bill"]["rates"]:
+        _expanded(config["bill"]["rates"], "bill.rates")
 
 
 def _check_results(config: Config) -> None:

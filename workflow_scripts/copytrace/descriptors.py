@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from copytrace.imaging import load_image
 from copytrace.networks.model import CopyModel, load_copy_model
 from copytrace.preprocessing import Preprocessing, cut_to_scale, to_network_input
 from copytrace.provenance import file_digest
+from copytrace.whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,13 @@ def describe(
     settings: DescriptorSettings,
     threads: int,
     workers: int = 0,
+    whitenings: Mapping[tuple[str, int], Whitening] | None = None,
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Raw descriptors of all parts of `pictures` (manifest rows), in the order of pictures and part numbers.
+    """Descriptors of all parts of `pictures` (manifest rows), in the order of pictures and part numbers.
 
-    Every picture is decoded once, by `workers` processes (0: by this one). Returns {(model, scale): float32
-    [parts, d]}; d is there even where there are no parts.
+    Every picture is decoded once, by `workers` processes (0: by this one). With `whitenings`, one for each model and
+    scale, they are whitened batch by batch: raw ones of a large shard are many times as large. Returns {(model,
+    scale): float32 [parts, d]}; d is there even where there are no parts.
     """
     device = pick_device()
     keep_freed_memory()
@@ -115,10 +118,20 @@ def describe(
                 network_input = to_network_input(pixels, device)
                 for model in models:
                     if model.preprocessing == preprocessing:
-                        out[model.name, scale].append(_forward(model.network, network_input, settings))
+                        vectors = forward(model.network, network_input, settings)
+                        if whitenings is not None:
+                            vectors = whitenings[model.name, scale].apply(vectors)
+                        out[model.name, scale].append(vectors)
                         meter.add(len(pixels))
-    nothing = {model.name: np.empty((0, model.network.dimensions(settings.kind)), np.float32) for model in models}
-    return {(m.name, s): np.concatenate([nothing[m.name], *out[m.name, s]]) for m in models for s in scales}
+    described = {}
+    for model in models:
+        for scale in scales:
+            nothing = np.empty((0, model.network.dimensions(settings.kind)), np.float32)
+            if whitenings is not None:
+                nothing = whitenings[model.name, scale].apply(nothing)
+            # taken from `out`, so that no more than one of them is held twice
+            described[model.name, scale] = np.concatenate([nothing, *out.pop((model.name, scale), [])])
+    return described
 
 
 def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:
@@ -140,7 +153,8 @@ def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:
 
 
 @torch.inference_mode()
-def _forward(network: CopyModel, network_input: torch.Tensor, settings: DescriptorSettings) -> np.ndarray:
+def forward(network: CopyModel, network_input: torch.Tensor, settings: DescriptorSettings) -> np.ndarray:
+    """Raw descriptors, float32 [n, d], of a batch as `to_network_input` gives it."""
     with autocast(settings.precision, network_input.device):
         vectors = network.descriptor(network_input, settings.kind, settings.gem)
     return vectors.float().cpu().numpy()
