@@ -386,6 +386,7 @@ def test_the_bill_is_printed_and_complete(billed):
     page = (folder / "results" / "bill" / "bill.md").read_text()
     assert page in printed
     table = pd.read_csv(folder / "results" / "bill" / "bill.csv")
+    assert table["amount"].gt(0).all()
     assert table["cpu_hours"].gt(0).all()  # every rate that this configuration needs was measured
     assert table["not_measured"].isna().all()
     assert (folder / "results" / "bill" / "bill.png").stat().st_size > 10_000

@@ -147,7 +147,7 @@ class _Plan:
 
     def starting(self, stage: str, rule: str, script: str, jobs: int, what: str = "") -> Work:
         """A rule whose jobs are billed as their starts."""
-        return Work(stage, rule, script, jobs, jobs, "jobs", what)
+        return Work(stage, rule, script, int(jobs), int(jobs), "jobs", what)
 
     # The stages
 
@@ -416,7 +416,7 @@ class _Plan:
     def evaluation(self) -> Iterator[Work]:
         number = self.count["queries"] + self.count["references"]
         yield Work(
-            "evaluation", "hash_baseline", "hash_baseline.py", self.has_truth, number, "pictures",
+            "evaluation", "hash_baseline", "hash_baseline.py", int(self.has_truth), number, "pictures",
             tasks={"hash": self.pixels(number)},
         )  # fmt: skip
         yield self.starting("evaluation", "evaluate", "evaluate.py", self.has_truth)
