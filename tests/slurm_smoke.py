@@ -22,6 +22,7 @@ tiles: {families: [face_BW], scales: [32]}
 ensembling: {vote: 2, tile_vote: 2}
 evaluation: {untrained_families: [pretrained_BW]}
 """
+TRAININGS = {"face_BW_tiny", "face_BW_tiny_ibn_a", "pairs_CC_tiny", "pairs_CC_tiny_ibn_a"}
 ACCOUNT = "test" if ACCOUNTING else "(null)"
 
 
@@ -78,7 +79,7 @@ def test_a_person_finds_a_job_in_the_queue_and_its_account(run):
     jobs = booked()
     assert set(jobs.account) == {ACCOUNT}
     assert jobs.name.nunique() == 1
-    assert set(jobs.wildcards[jobs.rule == "train_model"]) == {"face_BW_tiny", "face_BW_tiny_ibn_a"}
+    assert set(jobs.wildcards[jobs.rule == "train_model"]) == TRAININGS
     assert not jobs[["rule", "wildcards"]].duplicated().any()
     if ACCOUNTING:
         kept = slurm("sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State,Account").splitlines()

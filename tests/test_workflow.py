@@ -233,6 +233,7 @@ scales: [32]
 matching: {{weight: 0}}
 ensembling: {{vote: 1, tile_vote: 1}}
 evaluation: {{untrained_families: [], bootstrap_samples: 20}}
+parts: {{kinds: [whole, rotation, selective_search]}}
 backbone_table:
   tiny: {{network: resnet10_tiny, weights: {{source: none}}}}
 """
@@ -322,7 +323,11 @@ def test_backbones_learn_from_pictures_of_their_own(own_pictures, tmp_path):
     """A role like the others, with shards and rejected pictures; nothing of it is read where no backbone learns."""
     pictures = tmp_path / "pictures"
     shutil.copytree(own_pictures / "my references", pictures)  # six and a broken one
-    learning = {"backbone_table": {"tiny_ibn_a": {"weights": {"batch": 3}}}, "images": {"pretraining": str(pictures)}}
+    learning = {
+        "backbone_table": {"tiny_ibn_a": {"weights": {"batch": 3}}},
+        "images": {"pretraining": str(pictures)},
+        "second_submission": {"families": []},
+    }
     changed = overlay(tmp_path, results=str(tmp_path / "results"), **learning)
     run = snakemake(own_pictures, "--cores", "2", str(tmp_path / "results/pretraining/tiny_ibn_a.safetensors"),
                     overlays=changed)  # fmt: skip
@@ -332,7 +337,7 @@ def test_backbones_learn_from_pictures_of_their_own(own_pictures, tmp_path):
     assert not (tmp_path / "results" / "images" / "training.parquet").exists()
 
     drawn = {name: {"weights": {"source": "none"}} for name in ("tiny", "tiny_ibn_a")}
-    elsewhere = overlay(tmp_path, results=str(tmp_path / "other"), images=learning["images"], backbone_table=drawn)
+    elsewhere = overlay(tmp_path, results=str(tmp_path / "other"), **(learning | {"backbone_table": drawn}))
     assert "images/listings/pretraining" not in snakemake(own_pictures, "-n", overlays=elsewhere).stdout
     changed = overlay(tmp_path, results=str(tmp_path / "other"), **learning)
     assert "images/listings/pretraining" in snakemake(own_pictures, "-n", overlays=changed).stdout
