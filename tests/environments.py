@@ -19,7 +19,12 @@ ENVIRONMENTS = sorted(path.stem for path in (REPOSITORY / "envs").glob("*.yaml")
 WHEEL_CHANNEL = REPOSITORY / "tests" / "conda_stand_in" / "wheel_channel.py"
 
 # conda-forge's name: pip's name, where they differ.
-PIP_NAMES = {"dlib-cpu": "dlib", "face_recognition": "face-recognition", "matplotlib-base": "matplotlib"}
+PIP_NAMES = {
+    "dlib-cpu": "dlib",
+    "face_recognition": "face-recognition",
+    "matplotlib-base": "matplotlib",
+    "pyyaml": "PyYAML",
+}
 
 
 class Rule(NamedTuple):

@@ -147,7 +147,7 @@ class _Plan:
 
     def starting(self, stage: str, rule: str, script: str, jobs: int, what: str = "") -> Work:
         """A rule whose jobs are billed as their starts."""
-        return Work(stage, rule, script, jobs, jobs, "jobs", what)
+        return Work(stage, rule, script, int(jobs), int(jobs), "jobs", what)
 
     # The stages
 
