@@ -46,7 +46,7 @@ def test_an_environment_holds_its_packages(through_conda, environment):
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Results of a run: path and SHA-256. Neither what is measured, nor figures: Matplotlib's own needs have no pins."""
+    """Results of a run: path and SHA-256. Not what is measured, nor figures: Matplotlib's own needs have no pins."""
     results, left_out = folder / "results", (".log", ".tsv", ".png", ".html")
     kept = [path for path in results.rglob("*") if path.is_file() and path.suffix not in left_out]
     kept = [path for path in kept if path.parent.name != "bill"]
