@@ -63,11 +63,12 @@ def pip_pins(environment: str) -> dict[str, str]:
 
 
 def pinned_versions() -> dict[str, str]:
-    """The versions of the requirements files by pip's name, and dlib's."""
+    """The versions of the requirements files by pip's name in lower case, and dlib's."""
     files = ["requirements.txt", "requirements-gpu.txt", "requirements/common.txt"]
     text = "\n".join((REPOSITORY / name).read_text() for name in files)
     shim = tomllib.loads((REPOSITORY / "requirements/dlib-shim/pyproject.toml").read_text())["project"]
-    return dict(re.findall(r"^([\w-]+)==(\S+)", text, flags=re.MULTILINE)) | {shim["name"]: shim["version"]}
+    pins = re.findall(r"^([\w-]+)==(\S+)", text, flags=re.MULTILINE)
+    return {name.lower(): version for name, version in pins} | {shim["name"]: shim["version"]}
 
 
 def normalised(package: str) -> str:
