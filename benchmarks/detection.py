@@ -1,4 +1,4 @@
-"""Does the overlay detector learn? Untrained and trained on held-out scenes of photographs: docs/results.md.
+"""Does the overlay detector learn? Untrained and trained on held-out scenes of photographs.
 
 Takes a folder of photographs, trains the detector with small settings by the workflow's own scripts, and measures it,
 and one that took a single step, on the same held-out scenes.
