@@ -36,9 +36,9 @@ def changed(before, after):
 
 @pytest.mark.parametrize(
     "module, importers",
-    [
-        ("losses", {"train_model.py", "pretrain_backbone.py"}),
-        ("search", {"match_parts.py", "measure_training_gain.py"}),  # through `matching`
+    [  # the bill measures all kinds of work
+        ("losses", {"train_model.py", "pretrain_backbone.py", "measure_rates.py"}),
+        ("search", {"match_parts.py", "measure_training_gain.py", "measure_rates.py"}),  # through `matching`
     ],
 )
 def test_an_edited_module_changes_only_the_scripts_that_import_it(scripts, module, importers):
