@@ -6,6 +6,7 @@ of torchvision's compiled operators but non-maximum suppression is needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ class DetectingSettings:
     """How pictures are searched (D²LV sheet, 5.2): keys of the section `detection` of the configuration."""
 
     confidence: float
-    """Less sure boxes go."""
+    """Less sure boxes go. The product of class and centredness, each in [0, 1], as in the paper; torchvision's
+    score is its root."""
     nms_iou: float
     """A box goes if it overlaps a surer one of its class by more."""
     limit: int
@@ -118,10 +120,15 @@ def load_detector(path: str | Path, settings: DetectingSettings) -> tuple[FCOS, 
         raise InputError(f"{path} holds no detector, its header says: {header}")
     detector = create_detector(create_backbone(header["network"]), header["channels"], header["side"])
     detector.load_state_dict(state)
-    detector.score_thresh = settings.confidence
+    set_limits(detector, settings)
+    return detector.eval(), header["side"]
+
+
+def set_limits(detector: FCOS, settings: DetectingSettings) -> None:
+    """Tell a detector which boxes to keep."""
+    detector.score_thresh = math.sqrt(settings.confidence)
     detector.nms_thresh = settings.nms_iou
     detector.detections_per_img = settings.limit
-    return detector.eval(), header["side"]
 
 
 @torch.inference_mode()
@@ -150,8 +157,8 @@ def detect(
 
 def _in_picture(found: dict[str, torch.Tensor], size: tuple[int, int], side: int) -> Detections:
     """Boxes on a canvas mapped to the picture and put in order; ties go by class and place."""
-    on_canvas, labels, confidences = (found[key].float().cpu().numpy() for key in ("boxes", "labels", "scores"))
+    on_canvas, labels, scores = (found[key].float().cpu().numpy() for key in ("boxes", "labels", "scores"))
     boxes = letterbox.boxes_in_picture(on_canvas, *size, side)
-    order = np.lexsort((*boxes.T[::-1], labels, -confidences))
+    order = np.lexsort((*boxes.T[::-1], labels, -scores))
     order = order[(boxes[order, 2:] > boxes[order, :2]).all(axis=1)]
-    return Detections(boxes[order], labels[order].astype(np.int64), confidences[order])
+    return Detections(boxes[order], labels[order].astype(np.int64), scores[order] ** 2)
