@@ -5,7 +5,8 @@
     python workflow_scripts/convert_descriptors.py --queries queries.hdf5 --references r_0.hdf5 r_1.hdf5 \\
         --query-ids queries.txt --reference-ids references.txt --write-submission submission.h5
 
-What the contest would refuse is an error of one sentence: more than 256 dimensions, missing ids, numbers that are not finite.
+What the contest would refuse is an error of one sentence: more than 256 dimensions, missing ids, numbers that are not
+finite.
 """
 
 from pathlib import Path

@@ -46,7 +46,7 @@ def main() -> None:
     backbone = create_backbone(pretrained["network"], waveblock=settings.waveblock)
     backbone.load_state_dict(state)
     projector = {"hidden": settings.projector_hidden, "embedding": settings.embedding}
-    matrix = settings.matrix and settings.matrix.dimensions
+    matrix = settings.matrix.dimensions if settings.matrix else None
     with seeded(*identity, "projector"):
         model = CopyModel(backbone, projector, matrix=matrix)
     classes = len(training_set.classes)

@@ -60,7 +60,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Row:
-    """One measured list of matches; `samples`: micro-AP on the bootstrap's draws of queries, for every list the same."""
+    """One measured list of matches; `samples`: micro-AP on the bootstrap's draws, the same in every row."""
 
     name: str
     group: str

@@ -299,8 +299,8 @@ def _check_descriptor_track(config: Config) -> None:
         raise InputError(f"descriptor_track.backbone is {backbone}, which is not among backbones; {known}")
     if not track["cross_entropy_weight"] and not track["distillation_weight"]:
         raise InputError(
-            "descriptor_track.cross_entropy_weight and descriptor_track.distillation_weight are both 0: the second head "
-            "would learn nothing"
+            "descriptor_track.cross_entropy_weight and descriptor_track.distillation_weight are both 0: the second "
+            "head would learn nothing"
         )
     confidence = track["replacement"]["confidence"]
     if confidence is not None and not detects(config):

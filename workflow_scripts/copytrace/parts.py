@@ -203,7 +203,7 @@ def replaced_pictures(
     """One part for each picture: a detected overlay that is sure enough, else the whole (BoT sheet, 5.1).
 
     Args:
-        detections, pictures: as for `detected_parts`; a box cuts from the picture at full size, whatever the detector saw.
+        detections, pictures: as for `detected_parts`; boxes are in pixels of the picture, not of what the detector saw.
         confidence: a box must be surer than this.
         box: which of several; `last_wins`, as published, is the least sure, which the original writes last.
 

@@ -28,7 +28,7 @@ class Stretching:
 
 def average_scales(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """The unit vectors in the direction of the mean, float32 [n, d], of the unit vectors [n, d] of each scale."""
-    return unit_length(np.mean(vectors, axis=0, dtype=np.float32))
+    return unit_length(np.stack(vectors).mean(axis=0))
 
 
 def averaged(path: str, model: str, scales: Sequence[int]) -> np.ndarray:

@@ -69,7 +69,7 @@ def write_working(path: str | Path, side: Side) -> None:
     changed = [name for name in side.ids if _id_of(name) != name]
     if changed:
         raise InputError(
-            f"{len(changed)} ids cannot be written to {path}, the first is {changed[0]!r}: who reads the working format cuts "
+            f"{len(changed)} ids cannot be written to {path}, the first is {changed[0]!r}: whoever reads them cuts "
             "folders and the endings .jpg and .png off"
         )
     with new_file(path) as file:
@@ -108,7 +108,8 @@ def check(side: Side, what: str, most: int | None = None) -> None:
     broken = np.flatnonzero(~np.isfinite(side.vectors).all(axis=1))
     if len(broken):
         raise InputError(
-            f"{what} have numbers that are not finite in {len(broken)} rows; the first is that of {side.ids[broken[0]]!r}"
+            f"{what} have numbers that are not finite in {len(broken)} rows; the first is that of "
+            f"{side.ids[broken[0]]!r}"
         )
 
 
@@ -135,7 +136,7 @@ def _read(path: str | Path, vectors: str, ids: str, what: str, most: int | None 
                 raise InputError(f"{path} has no data set {name}, only {', '.join(file) or 'nothing at all'}")
         if h5py.check_string_dtype(file[ids].dtype) is None:
             raise InputError(f"the data set {ids} of {path} does not hold names")
-        side = Side(list(file[ids].asstr()[:]), file[vectors][:].astype(np.float32, copy=False))
+        side = Side(list(file[ids].asstr("utf-8")[:]), file[vectors][:].astype(np.float32, copy=False))
     check(side, what, most)
     return side
 

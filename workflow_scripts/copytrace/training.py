@@ -198,6 +198,7 @@ class TrackTraining(CopyTraining):
         self, embedding: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor | float, dict[str, torch.Tensor]]:
         """Weighted cross-entropy and distillation of the second head."""
+        assert self.model.matrix is not None
         own = self.matrix_classifier(self.model.matrix(embedding))
         cross_entropy = losses.label_smoothed_cross_entropy(own, labels, self.settings.label_smoothing)
         distilled = losses.distillation(own, logits, self.matrix.temperature, self.matrix.detach_teacher)

@@ -1,4 +1,4 @@
-"""What follows the pooled feature: D²LV's projector and classifier (D²LV sheet, 4.1), BoT's second head (BoT sheet, 4.1)."""
+"""What follows the pooled feature: projector and classifier (D²LV sheet, 4.1), BoT's second head (BoT sheet, 4.1)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def class_table(manifest: pd.DataFrame, stride: int, faces: pd.DataFrame | None 
 
 
 def class_ids(training: str | Path, stride: int | None, faces: str | Path | None) -> set[str]:
-    """Ids of the training pictures that are classes, from the files of `class_table`'s tables; none without a stride."""
+    """Ids of the training pictures that are classes, from files with `class_table`'s tables; none without a stride."""
     if stride is None:
         return set()
     found = pd.read_parquet(faces) if faces else None
