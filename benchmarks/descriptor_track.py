@@ -1,7 +1,7 @@
 """What each step of the descriptor track is worth: the figures of docs/results.md, on the sample or on photographs.
 
 Runs `snakemake descriptor_track` untrained, trained, with a detached teacher, and with queries replaced by what the
-detector finds, and prints every variant's evaluation and what one variant gains over another on the same bootstrap draws.
+detector finds, and prints each evaluation and what one variant gains over another on the same bootstrap draws.
 """
 
 import argparse
