@@ -103,7 +103,7 @@ rule evaluate_descriptors:
         model=TRACK,
         scales=scales_of(TRACK, "queries"),
         stretching=section("descriptor_track", "stretching"),
-        matching=section("matching"),
+        normalisation=chosen(config["matching"], "neighbours", "weight"),
         replaced=lambda w, input: flag("--replaced", input.replaced),
         faces=lambda w, input: flag("--faces", input.faces),
         exclude=exclude_trained([family_of(TRACK)]),
@@ -115,6 +115,6 @@ rule evaluate_descriptors:
         " --query-vectors {input.query_vectors} --reference-vectors {input.reference_vectors}"
         " --background {input.background} {params.replaced} --training {input.training} {params.faces} {params.exclude}"
         " --queries {input.queries} --ground-truth {input.truth} --model {params.model} --scales {params.scales}"
-        " --stretching {params.stretching:q} --matching {params.matching:q} --pairs-per-query {params.pairs}"
+        " --stretching {params.stretching:q} --normalisation {params.normalisation:q} --pairs-per-query {params.pairs}"
         " --evaluation {params.evaluation:q} --seed {params.seed} --threads {threads}"
         " --output {output.summary} --table {output.table} > {log} 2>&1"

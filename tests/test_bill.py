@@ -70,22 +70,23 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_the_jobs_are_those_of_snakemake(tmp_path, name):
+BOTH = {"all": bill.plan, "descriptor_track": bill.plan_track}
+
+
+@pytest.mark.parametrize("name, targets", [("micro", ["all"]), *((name, list(BOTH)) for name in PLANS)])
+def test_the_jobs_are_those_of_snakemake(tmp_path, name, targets):
     overlays, changes = PLANS[name]
     for path in OWN.values():
         (tmp_path / path).write_text("a.jpg\nb.jpg\n")
     (tmp_path / "truth.csv").write_text("query_id,reference_id\na,\n")
     (tmp_path / "pairs.csv").write_text("query,reference\nc.jpg,d.jpg\n")
     (tmp_path / "changes.yaml").write_text(json.dumps(changes))
+    dry = planned(snakemake(tmp_path, *targets, "-n", overlays=[*overlays, tmp_path / "changes.yaml"]))
+    for target in targets:
+        del dry[target]
     config = configuration(*overlays, **changes)
     count = {role: config["sample"].get(role, 2) for role in config["images"]["shards"]}
-    pictures = Pictures(count, megapixels=0.05, found_parts=3)
-    for targets, plans in ((["all"], [bill.plan]), (["all", "descriptor_track"], [bill.plan, bill.plan_track])):
-        dry = planned(snakemake(tmp_path, *targets, "-n", overlays=[*overlays, tmp_path / "changes.yaml"]))
-        for target in targets:
-            del dry[target]
-        assert jobs(config, pictures, *plans) == dry
+    assert jobs(config, Pictures(count, megapixels=0.05, found_parts=3), *map(BOTH.get, targets)) == dry
 
 
 # ------------------------------------------------------------------------------------- the sheet's totals (1.3, 4.3)

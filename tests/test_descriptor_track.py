@@ -252,10 +252,10 @@ def measured(tmp_path_factory):
     )
     assert stretched.returncode == 0, stretched.stderr
     evaluation = {"queries": "all", "bootstrap_samples": 40, "confidence": 0.9}
-    matching = {"neighbours": 4, "weight": 1.5}
+    normalisation = {"neighbours": 4, "weight": 1.5}
     done = run(
         "evaluate_descriptors", *common, "--descriptors", folder / "d.h5", "--ground-truth", folder / "truth.csv",
-        "--matching", json.dumps(matching), "--evaluation", json.dumps(evaluation), "--pairs-per-query", 10,
+        "--normalisation", json.dumps(normalisation), "--evaluation", json.dumps(evaluation), "--pairs-per-query", 10,
         "--seed", 0, "--output", folder / "d.json", "--table", folder / "d.csv",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

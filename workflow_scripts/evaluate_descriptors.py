@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--stretching", required=True, type=json.loads, help="the section of that name")
-    parser.add_argument("--matching", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--normalisation", required=True, type=json.loads, help="neighbours and weight of matching")
     parser.add_argument("--class-stride", type=int, help="leave the pictures trained on out of the background")
     parser.add_argument("--pairs-per-query", required=True, type=float, help="pairs in a list, over all queries")
     parser.add_argument("--evaluation", required=True, help="the section of that name as JSON")
@@ -53,12 +53,12 @@ def main() -> None:
             track_evaluation.SUBMITTED: track_evaluation.ranked(*submission.read_submission(args.descriptors), count)
         }
         done.add()
-        for name, matches in track_evaluation.variants(described, settings, args.matching, count):
+        for name, matches in track_evaluation.variants(described, settings, args.normalisation, count):
             lists[name] = matches
             done.add()
         rows, steps = track_evaluation.measure(lists, task)
     replaced = (pd.read_parquet(args.replaced)["kind"] != "whole").sum() if args.replaced else 0
-    protocol = track_evaluation.protocol(described, task, evaluation.queries, settings, args.matching, count)
+    protocol = track_evaluation.protocol(described, task, evaluation.queries, settings, args.normalisation, count)
     result = {
         "protocol": protocol | {"replaced_queries": int(replaced)},
         "rows": ablation.as_json(rows),

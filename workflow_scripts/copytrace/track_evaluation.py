@@ -46,7 +46,7 @@ def variants(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """A list of matches by name for all scales together and for each alone: plain, score normalised, and stretched.
 
-    `normalisation`: the section `matching`. All scales together and stretched is what is submitted, and left out.
+    `normalisation`: neighbours and weight of the section `matching`. All scales together and stretched is what is submitted, and left out.
     """
     query_ids, reference_ids = (
         descriptor_files.read_rows(list(files)).image_id.to_numpy()
@@ -104,7 +104,7 @@ def protocol(
         "candidates": "nearest pairs of all queries together, by Euclidean distance",
         "pairs": count,
         "stretching": asdict(settings),
-        "score_normalisation": {key: normalisation[key] for key in ("neighbours", "weight")},
+        "score_normalisation": dict(normalisation),
         "ties": "against the system",
         "precision": metrics.PRECISION,
         "interval": f"{task.confidence:.0%} percentile bootstrap over queries, {task.samples} samples",
