@@ -46,7 +46,8 @@ def variants(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """A list of matches by name for all scales together and for each alone: plain, score normalised, and stretched.
 
-    `normalisation`: neighbours and weight of the section `matching`. All scales together and stretched is what is submitted, and left out.
+    `normalisation`: neighbours and weight of the section `matching`. All scales together and stretched is what is
+    submitted, and left out.
     """
     query_ids, reference_ids = (
         descriptor_files.read_rows(list(files)).image_id.to_numpy()
