@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, required=True, help="folder with training/ and references/")
     parser.add_argument("--output", type=Path, required=True, help="folder for copies and weights")
     parser.add_argument("--networks", nargs="+", default=["resnet10_half", "resnet10_half_ibn_a"])
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--side", type=int, default=64, help="pixels, in training and in retrieval")
     parser.add_argument("--seeds", type=int, default=3)
@@ -75,7 +76,7 @@ def main() -> None:
                 run("prepare_backbone.py", *slot, "--weights", '{"source": "none"}', "--output", weights)
             drawn = load_copy_model(weights)
             models = {"random": drawn, "random, batch norm calibrated": calibrated(drawn, seen)}
-            for method in METHODS:
+            for method in args.methods:
                 settings = sections[method] | {"steps": args.steps, "side": args.side} | args.settings.get(method, {})
                 weights = output / f"{network}.{seed}.{method}.safetensors"
                 if not weights.exists():

@@ -154,3 +154,19 @@ def test_the_makefile_has_the_targets_that_are_named(page):
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)", page.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_the_page_of_fidelity_has_every_item_and_names_tests_that_exist():
+    page = (REPOSITORY / "docs" / "fidelity.md").read_text()
+    sections = page[page.index("## Training") : page.index("## Not built yet")]
+    items = re.findall(r"^\| ([TPEB]\d+) \|", sections, re.MULTILINE)
+    assert items == [
+        f"{kind}{n + 1}" for kind, last in (("T", 13), ("P", 5), ("E", 22), ("B", 16)) for n in range(last)
+    ]
+    there = {
+        name
+        for file in (REPOSITORY / "tests").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named and not named - there

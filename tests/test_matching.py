@@ -1,13 +1,16 @@
 """Best pairs against brute force."""
 
+import json
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copytrace import matching
+import match_parts
+from copytrace import descriptor_files, matching
 
 
 def unit(rng, rows, dimensions):
@@ -123,3 +126,36 @@ def test_bias_equals_sorting_where_background_pictures_repeat(queries, blocks, n
     arrays = [np.array(block, np.float32) for block in blocks]
     bias = matching.query_bias(np.array(queries, np.float32), arrays, neighbours, weight)
     assert bias.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_pictures_trained_on_are_no_negatives(tmp_path, monkeypatch):
+    """Every fifth training picture is a class, and so is T3, for its face (D²LV sheet, E20)."""
+    rng = np.random.default_rng(0)
+    counts = {"queries": 4, "references": 6, "training": 12}
+    vectors = {role: unit(rng, rows, 8) for role, rows in counts.items()}
+    for role, rows in counts.items():
+        parts = pd.DataFrame({"image_id": [f"{role[0].upper()}{i}" for i in range(rows)], "part": 0})
+        descriptor_files.write_descriptors(tmp_path / f"{role}.h5", parts, {("m", 32): vectors[role]}, {"m": {}})
+    pd.DataFrame({"image_id": [f"T{i}" for i in range(12)], "path": ""}).to_parquet(tmp_path / "training.parquet")
+    pd.DataFrame({"image_id": ["T3"], "faces": [1]}).to_parquet(tmp_path / "faces.parquet")
+
+    def scores(*flags):
+        settings = {"pairs_per_query": 6, "neighbours": 3, "weight": 2.0}
+        files = [
+            f"--{name}={tmp_path / f'{role}.h5'}" for name, role in zip(("queries", "references", "background"), counts)
+        ]
+        rest = [f"--training={tmp_path / 'training.parquet'}", "--models=m", "--scales=32", "--threads=1"]
+        output = tmp_path / "pairs.parquet"
+        arguments = [*files, *rest, f"--matching={json.dumps(settings)}", f"--output={output}", *flags]
+        monkeypatch.setattr("sys.argv", ["match_parts.py", *arguments])
+        match_parts.main()
+        return pd.read_parquet(output).pivot(index="query_id", columns="reference_id", values="score").to_numpy()
+
+    def expected(background):
+        nearest = -np.sort(-vectors["queries"] @ background.T, axis=1)[:, :3]
+        return vectors["queries"] @ vectors["references"].T - 2 * nearest.mean(axis=1, keepdims=True)
+
+    others = np.setdiff1d(np.arange(12), [0, 3, 5, 10])
+    without = scores("--class-stride=5", f"--faces={tmp_path / 'faces.parquet'}")
+    np.testing.assert_allclose(without, expected(vectors["training"][others]), atol=1e-5)
+    np.testing.assert_allclose(scores(), expected(vectors["training"]), atol=1e-5)

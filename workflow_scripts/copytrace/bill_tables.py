@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from copytrace import figures
 from copytrace.bill import Entry, Pictures, Rate
@@ -112,23 +114,30 @@ def draw(table: pd.DataFrame, path: str | Path) -> None:
     figure = Figure(figsize=(9, 1.6 + 0.32 * len(stages)), layout="constrained")
     hours, storage, jobs = figure.subplots(1, 3, sharey=True)
     place = range(len(stages))
-    hours.barh([p + 0.2 for p in place], stages["cpu_hours"], height=0.36, color="C0", label="CPU")
-    hours.barh([p - 0.2 for p in place], stages["gpu_hours"], height=0.36, color="C1", label="GPU")
+    processors = hours.barh([p + 0.2 for p in place], stages["cpu_hours"], height=0.36, color="C0", label="CPU")
+    devices = hours.barh([p - 0.2 for p in place], stages["gpu_hours"], height=0.36, color="C1", label="GPU")
     for position, row in zip(place, _rows(stages)):
         if not (row.gpu_known and row.cpu_known):
-            devices = " and ".join(n for n, known in (("CPU", row.cpu_known), ("GPU", row.gpu_known)) if not known)
+            lacking = " and ".join(n for n, known in (("CPU", row.cpu_known), ("GPU", row.gpu_known)) if not known)
             hours.annotate(
-                f"{devices} {UNKNOWN}", (0.02, position - 0.2), xycoords=("axes fraction", "data"), va="center",
+                f"{lacking} {UNKNOWN}", (0.02, position - 0.2), xycoords=("axes fraction", "data"), va="center",
                 fontsize=7, color="0.3",
             )  # fmt: skip
     hours.set_xlabel("hours")
     hours.legend(fontsize=8, loc="lower right")
-    storage.barh(place, stages["stored_bytes"] / 1e9, color="C2")
+    stored = storage.barh(place, stages["stored_bytes"] / 1e9, color="C2")
     storage.set_xlabel("storage, GB")
-    jobs.barh(place, stages["jobs"], color="C4")
+    counted = jobs.barh(place, stages["jobs"], color="C4")
     jobs.set_xlabel("jobs")
+    for panel, bars in ((hours, processors), (hours, devices), (storage, stored), (jobs, counted)):
+        panel.bar_label(bars, [_short(v) if v > 0 else "" for v in bars.datavalues], padding=2, fontsize=7)
     for panel in (hours, storage, jobs):
         panel.set_xscale("log")
+        least, most = panel.get_xlim()
+        panel.set_xlim(
+            10 ** math.floor(math.log10(least)), 10 ** (math.ceil(math.log10(most)) + 0.5)
+        )  # room for labels
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.tick_params(labelsize=8)
         panel.grid(axis="x", color="0.92")
         panel.set_axisbelow(True)
