@@ -276,9 +276,8 @@ def training_set(family, ending):
 
 def kind_of(unit):
     """Which vector of its models a unit's descriptors are; an untrained model has neither embedding nor second head."""
-    if not steps_of(family_of(unit)):
-        return "feature"
-    return "matrix" if unit == TRACK else config["descriptors"]["kind"]
+    kind = config["descriptors"]["kind"] if steps_of(family_of(unit)) else "feature"
+    return "matrix" if unit == TRACK and kind == "embedding" else kind
 
 
 def whitening_of(unit):

@@ -381,14 +381,14 @@ class _Plan:
     def descriptor(self, cost: Cost, family: str) -> tuple[int, int]:
         """Length of a raw descriptor, and multiply-adds of what follows the backbone."""
         section = self.training(family)
-        feature = self.config["descriptors"]["kind"] == "feature" and "matrix" not in section
-        if feature or not section["steps"]:
+        if self.config["descriptors"]["kind"] == "feature" or not section["steps"]:
             return cost.width, 0
         return heads(cost, section)[-1], layers(heads(cost, section))
 
     def whitened(self, unit: str) -> bool:
         """Whether a unit's descriptors are whitened: all but those of a second head."""
-        return unit != self.track or not self.training(unit.split(".", 1)[0])["steps"]
+        feature = self.config["descriptors"]["kind"] == "feature"
+        return unit != self.track or feature or not self.training(unit.split(".", 1)[0])["steps"]
 
     def dimensions(self, unit: str) -> int:
         """Length of a unit's descriptors as they are kept."""
@@ -462,7 +462,7 @@ class _Plan:
             yield self.models(trained, backbone, self.track, self.classes)
         replaces = self.config["descriptor_track"]["replacement"]["confidence"] is not None
         yield self.starting("", "replace_queries", "replace_queries.py", replaces)
-        if not trained:
+        if self.whitened(self.track):
             fitted = min(self.config["whitening"]["samples"], self.count["training"])
             yield self.describing("fit_whitening", "fit_whitening.py", unit, "training", 1, fitted)
         for role in ("training", "references", "queries"):
