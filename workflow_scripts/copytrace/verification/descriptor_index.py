@@ -49,8 +49,9 @@ class IndexSettings:
 
 
 def build(pieces: Pieces, settings: IndexSettings) -> faiss.Index:
-    """An index of all pieces, in their order; `pieces()` is called several times. Raises InputError if there is nothing, or
-    too little to fit `ivf_pq` to.
+    """An index of all pieces, in their order; `pieces()` is called several times.
+
+    Raises InputError if there is nothing to index, or too little to fit `ivf_pq` to.
 
     The same descriptors in the same order give the same index, however they are cut into pieces.
     """
