@@ -52,3 +52,14 @@ def area(polygon: np.ndarray) -> float:
     """The area of a polygon [n, 2], whichever way round."""
     x, y = polygon.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def overlap(
+    transform: np.ndarray, query_size: tuple[int, int], reference_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What two pictures share under a transform [3, 3] from reference to query: its polygon in each, [n, 2] twice.
+
+    The reference's frame must lie in front of the transform's horizon, as `geometry` grants.
+    """
+    in_query = clip(project(transform, corners(reference_size)), query_size)
+    return in_query, project(np.linalg.inv(transform), in_query)
