@@ -84,17 +84,19 @@ def estimate(matches: Matches, query_size: tuple[int, int], reference_size: tupl
     side = max(query_size)
     target, source = matches.query[:, :2].astype(np.float64), matches.reference[:, :2].astype(np.float64)
     affine, agrees = _affine_maps(matches, target, source, side)
-    error = _errors(affine, source, target)
+    squared = _squared_errors(affine, source, target)
     tolerance = max(INLIER_PIXELS, INLIER * side)
-    best: np.ndarray = np.empty(0, np.int64)
-    for candidate in np.flatnonzero(_plausible(affine[:, :, :2])):
-        inliers = _distinct(np.flatnonzero(agrees[candidate] & (error[candidate] < tolerance)), target, source)
-        if len(inliers) > len(best):
-            best, chosen = inliers, candidate
+    inside = agrees & (squared < tolerance**2) & _plausible(affine[:, :, :2])[:, None]
+    best, chosen = np.empty(0, np.int64), 0
+    for candidate in np.argsort(-inside.sum(axis=1), kind="stable"):
+        if inside[candidate].sum() > len(best):  # else it can't have more distinct ones
+            distinct = _distinct(np.flatnonzero(inside[candidate]), target, source)
+            if len(distinct) > len(best):
+                best, chosen = distinct, candidate
     if len(best) < LEAST_INLIERS:
         return None
     transform = np.vstack([affine[chosen], [0, 0, 1]])
-    near = agrees[chosen] & (error[chosen] < HOMOGRAPHY_SUPPORT * side)
+    near = agrees[chosen] & (squared[chosen] < (HOMOGRAPHY_SUPPORT * side) ** 2)
     homography = _homography(source[near], target[near], reference_size)
     if homography is not None:
         bent = np.linalg.norm(project(homography, source) - target, axis=1)
@@ -112,27 +114,27 @@ def _affine_maps(
     """The best-supported hypotheses, refined: [h, 2, 3], and which matches have their scale and angle, bool [h, m]."""
     log_scale = np.log(matches.query[:, 2] / matches.reference[:, 2], dtype=np.float64)
     angle = np.radians(matches.query[:, 3] - matches.reference[:, 3], dtype=np.float64)
-    similarity = np.exp(log_scale + 1j * angle)
-    q, r = target @ [1, 1j], source @ [1, 1j]
-    shift = q - similarity * r
-    error = np.abs(similarity[:, None] * r + shift[:, None] - q)
-    turned = np.abs((angle - angle[:, None] + np.pi) % (2 * np.pi) - np.pi)
-    agrees = (np.abs(log_scale - log_scale[:, None]) < SCALE) & (turned < ANGLE)
-    support = agrees & (error < SUPPORT * side)
-    best = np.argsort(-support.sum(axis=1), kind="stable")[:HYPOTHESES]
+    direction = np.stack([np.cos(angle), np.sin(angle)])
+    a, b = np.exp(log_scale) * direction
+    (x, y), (u, v) = source.T, target.T
+    hypotheses = np.stack([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]]).transpose(2, 0, 1)
 
-    a, b, t = similarity[best].real, similarity[best].imag, shift[best]
-    affine = np.stack([np.stack([a, -b, t.real], axis=1), np.stack([b, a, t.imag], axis=1)], axis=1)
+    agrees = (np.abs(log_scale - log_scale[:, None]) < SCALE) & (direction.T @ direction > np.cos(ANGLE))
+    support = agrees & (_squared_errors(hypotheses, source, target) < (SUPPORT * side) ** 2)
+    best = np.argsort(-support.sum(axis=1), kind="stable")[:HYPOTHESES]
+    affine = hypotheses[best]
     agrees, inside = agrees[best], support[best]
     for tolerance in (REFINED_SUPPORT * side, max(INLIER_PIXELS, INLIER * side)):
         affine = _least_squares(affine, source, target, inside, side)
-        inside = agrees & (_errors(affine, source, target) < tolerance)
+        inside = agrees & (_squared_errors(affine, source, target) < tolerance**2)
     return _least_squares(affine, source, target, inside, side), agrees
 
 
-def _errors(affine: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """How far affine maps [h, 2, 3] put matches [m, 2] from where they are: [h, m], in pixels."""
-    return np.linalg.norm(source @ affine[:, :, :2].transpose(0, 2, 1) + affine[:, None, :, 2] - target, axis=2)
+def _squared_errors(maps: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How far maps [h, 2, 3] put matches [m, 2] from where they are, squared: [h, m], in pixels."""
+    points = np.vstack([source.T, np.ones(len(source))])
+    x, y = (maps[:, axis] @ points - target[:, axis] for axis in (0, 1))
+    return x * x + y * y
 
 
 def _least_squares(
