@@ -99,6 +99,26 @@ def test_pictures_without_content_agree_with_nothing():
     assert compare(picture(1), picture(1), about_the_middle(0, 1, (900, 0))) == Agreement()
 
 
+@pytest.mark.filterwarnings("error")
+def test_flat_parts_beside_texture_are_harmless():
+    """Half a page is white, as around a screenshot: nothing there turns into not-a-number."""
+    for number in range(4):
+        page = picture(number)
+        page[:, 150:] = 255
+        agreement = compare(page, picture(number), np.eye(3))
+        assert all(map(np.isfinite, vars(agreement).values()))
+        assert agreement.local_ncc > 0.5
+        assert np.isfinite(compare_thumbnails(extract(page, SETTINGS), extract(FLAT, SETTINGS)))
+
+
+def test_a_caption_does_not_hide_the_rest():
+    """Strong edges over a dark picture count no more than the dark picture's own texture there."""
+    dark = picture(1) // 4
+    captioned = dark.copy()
+    captioned[100:130, ::16] = 255
+    assert compare(captioned, dark, np.eye(3)).agreeing_share > 0.6
+
+
 def test_thumbnails_agree_mirrored_or_not():
     features = [extract(p, SETTINGS) for p in (picture(3), np.ascontiguousarray(picture(3)[:, ::-1]), picture(4), FLAT)]
     assert compare_thumbnails(features[0], features[0]) > 0.95

@@ -1,7 +1,8 @@
 """Do two pictures look alike where one lies in the other? (section 4 of the fact sheet)
 
 The reference is laid over the query, and small windows are compared by their normalised cross-correlation (NCC), which
-brightness and contrast do not change. A window counts by its texture: plain sky agrees with every other one.
+brightness and contrast do not change. A window counts by its texture, that of the picture with less: plain sky agrees
+with nothing, and a caption's strong edges on it shall not hide the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ THUMBNAIL = 48, 48  # pixels, whatever the shape of the picture
 BLUR = 1.2  # σ in pixels, over what two resamplings leave different
 WINDOW = 9  # pixels
 AGREES = 0.5  # NCC of a window
-NOISE = 1.0  # grey levels: texture below that is none
+NOISE = 0.5  # grey levels: texture below that is none
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,16 @@ def _correlate(one: np.ndarray, other: np.ndarray, shared: np.ndarray) -> tuple[
     if not inside.any():
         return 0.0, 0.0, 0.0
     a, b = one[inside] - one[inside].mean(), other[inside] - other[inside].mean()
-    whole = abs(float(a @ b)) / (np.sqrt(float(a @ a) * float(b @ b)) + NOISE**2 * len(a))
+    whole = abs(float(a @ b)) / (float(np.sqrt(a @ a) * np.sqrt(b @ b)) + NOISE**2 * len(a))
 
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.blur(values, (WINDOW, WINDOW))
 
     one, other = one - mean(one), other - mean(other)
     covariance = mean(one * other)[inside]
-    texture = np.sqrt(mean(one * one) * mean(other * other))[inside]
-    ncc = covariance / (texture + NOISE**2)
-    total = float(texture.sum()) + NOISE**2
+    # the filter's running sums of nothing can end a rounding error below 0
+    deviations = [np.sqrt(np.maximum(mean(picture * picture), 0))[inside] for picture in (one, other)]
+    ncc = covariance / (deviations[0] * deviations[1] + NOISE**2)
+    texture = np.minimum(*deviations)
+    total = float(texture.sum()) + NOISE
     return float((texture * ncc).sum()) / total, float(texture[ncc > AGREES].sum()) / total, whole
