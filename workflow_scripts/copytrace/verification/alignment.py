@@ -97,10 +97,9 @@ def _correlate(one: np.ndarray, other: np.ndarray, shared: np.ndarray) -> tuple[
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.blur(values, (WINDOW, WINDOW))
 
-    one, other = one - mean(one), other - mean(other)
-    covariance = mean(one * other)[inside]
-    # the filter's running sums of nothing can end a rounding error below 0
-    deviations = [np.sqrt(np.maximum(mean(picture * picture), 0))[inside] for picture in (one, other)]
+    covariance = (mean(one * other) - mean(one) * mean(other))[inside]
+    # of nothing, the filter's running sums can leave a rounding error below 0
+    deviations = [np.sqrt(np.maximum(mean(p * p) - mean(p) ** 2, 0))[inside] for p in (one, other)]
     ncc = covariance / (deviations[0] * deviations[1] + NOISE**2)
     texture = np.minimum(*deviations)
     total = float(texture.sum()) + NOISE
