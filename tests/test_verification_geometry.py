@@ -235,6 +235,12 @@ def test_at_most_so_many_matches():
     assert len(plain.query) == MOST_MATCHES and (plain.weights == 1).all()
 
 
+def test_what_the_background_has_just_as_well_counts_nothing():
+    descriptors = some_descriptors(np.random.default_rng(9), 20)
+    plain, _ = match(prepare_query(features_of(descriptors), np.zeros((2, 20))), features_of(descriptors))
+    assert len(plain.weights) == 20 and not plain.weights.any()
+
+
 def test_one_keypoint_or_none_match_nothing():
     descriptors = some_descriptors(np.random.default_rng(8), 5)
     for query, reference in ((5, 0), (5, 1), (0, 5), (0, 0)):

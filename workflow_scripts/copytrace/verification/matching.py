@@ -78,14 +78,9 @@ def match(query: Query, reference: Features) -> tuple[Matches, Matches]:
     for turn in range(2):
         chosen = np.argsort(ratio[turn], kind="stable")[:MOST_MATCHES]
         chosen = chosen[ratio[turn, chosen] < RATIO**2]
-        weights = 1 - squared[turn, chosen] / np.maximum(query.background[turn, chosen], 1)
-        orientations.append(
-            Matches(
-                query.geometry[turn, chosen],
-                reference.geometry[nearest[turn, chosen]],
-                np.maximum(weights, 0),
-            )
-        )
+        own, common = squared[turn, chosen], query.background[turn, chosen]
+        weights = np.where(own < common, 1 - own / np.maximum(common, 1), 0)
+        orientations.append(Matches(query.geometry[turn, chosen], reference.geometry[nearest[turn, chosen]], weights))
     return orientations[0], orientations[1]
 
 
