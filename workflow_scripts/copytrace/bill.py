@@ -206,9 +206,10 @@ class _Plan:
 
     def rendered_pairs(self) -> Iterator[Work]:
         number = len(self.pair_families) * self.count.get("pairs", 0)
+        megapixels, size = number * self.config["synthesis"]["side"] ** 2 / 1e6, self.pictures.copy_bytes
         yield Work(
             "second submission", "render_pairs", "render_pairs.py", len(self.pair_families), number, "pictures",
-            tasks={"unedited": self.pixels(number)}, stored=None,
+            tasks={"unedited": self.pixels(number)}, stored=None if size is None else size * megapixels,
         )  # fmt: skip
 
     def pretrainings(self) -> Iterator[Work]:
