@@ -83,7 +83,12 @@ def estimate(matches: Matches, query_size: tuple[int, int], reference_size: tupl
         return None
     side = max(query_size)
     target, source = matches.query[:, :2].astype(np.float64), matches.reference[:, :2].astype(np.float64)
-    affine, agrees = _affine_maps(matches, target, source, side)
+    similarities, agrees, support = _hypotheses(matches, target, source, side)
+    most = np.argsort(-support.sum(axis=1), kind="stable")[:HYPOTHESES]
+    if support[most[0]].sum() < LEAST_INLIERS:
+        return None
+    agrees = agrees[most]
+    affine = _refine(similarities[most], target, source, agrees, support[most], side)
     squared = _squared_errors(affine, source, target)
     tolerance = max(INLIER_PIXELS, INLIER * side)
     inside = agrees & (squared < tolerance**2) & _plausible(affine[:, :, :2])[:, None]
@@ -108,26 +113,28 @@ def estimate(matches: Matches, query_size: tuple[int, int], reference_size: tupl
     )
 
 
-def _affine_maps(
+def _hypotheses(
     matches: Matches, target: np.ndarray, source: np.ndarray, side: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best-supported hypotheses, refined: [h, 2, 3], and which matches have their scale and angle, bool [h, m]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The similarity of each match, [m, 2, 3]; which matches have its scale and angle, and which support it: [m, m]."""
     log_scale = np.log(matches.query[:, 2] / matches.reference[:, 2], dtype=np.float64)
     angle = np.radians(matches.query[:, 3] - matches.reference[:, 3], dtype=np.float64)
     direction = np.stack([np.cos(angle), np.sin(angle)])
     a, b = np.exp(log_scale) * direction
     (x, y), (u, v) = source.T, target.T
-    hypotheses = np.stack([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]]).transpose(2, 0, 1)
-
+    similarities = np.stack([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]]).transpose(2, 0, 1)
     agrees = (np.abs(log_scale - log_scale[:, None]) < SCALE) & (direction.T @ direction > np.cos(ANGLE))
-    support = agrees & (_squared_errors(hypotheses, source, target) < (SUPPORT * side) ** 2)
-    best = np.argsort(-support.sum(axis=1), kind="stable")[:HYPOTHESES]
-    affine = hypotheses[best]
-    agrees, inside = agrees[best], support[best]
+    return similarities, agrees, agrees & (_squared_errors(similarities, source, target) < (SUPPORT * side) ** 2)
+
+
+def _refine(
+    maps: np.ndarray, target: np.ndarray, source: np.ndarray, agrees: np.ndarray, inside: np.ndarray, side: float
+) -> np.ndarray:
+    """Maps [h, 2, 3] fitted to the matches `inside` [h, m], then to those of `agrees` [h, m] that are closer."""
     for tolerance in (REFINED_SUPPORT * side, max(INLIER_PIXELS, INLIER * side)):
-        affine = _least_squares(affine, source, target, inside, side)
-        inside = agrees & (_squared_errors(affine, source, target) < tolerance**2)
-    return _least_squares(affine, source, target, inside, side), agrees
+        maps = _least_squares(maps, source, target, inside, side)
+        inside = agrees & (_squared_errors(maps, source, target) < tolerance**2)
+    return _least_squares(maps, source, target, inside, side)
 
 
 def _squared_errors(maps: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
