@@ -9,13 +9,19 @@ REPORT := results/report.html
 # Rules call `python`: the one of the virtual environment, activated or not.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo install install-dev test test-slurm test-faults test-envs lint docs graphs
+.PHONY: demo demo-descriptors install install-dev test test-slurm test-faults test-envs lint docs graphs
 
 demo: install
 	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
 	snakemake --cores $(CORES) --quiet rules --report $(REPORT) --report-after-run \
 	    || { grep -rhs '^error: ' results/logs; exit 1; }
 	@python workflow_scripts/show_results.py --configuration config.yaml --report $(REPORT)
+
+# The second system, BoT, on the same stages; after `make demo` only what is new in it. The report then shows both.
+demo-descriptors: install
+	snakemake descriptor_track --cores $(CORES) --quiet rules || { grep -rhs '^error: ' results/logs; exit 1; }
+	snakemake $$(test -e results/report/provenance.html && echo all) descriptor_track --quiet all --report $(REPORT)
+	@python workflow_scripts/show_results.py --configuration config.yaml --report $(REPORT) --descriptors
 
 install: $(VENV)/installed
 

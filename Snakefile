@@ -25,12 +25,14 @@ include: "rules/matching.smk"
 include: "rules/ensembling.smk"
 include: "rules/second_submission.smk"
 include: "rules/evaluation.smk"
+include: "rules/descriptor_track.smk"
 include: "rules/report.smk"
 include: "rules/bill.smk"
 
 
 localrules:
     all,
+    descriptor_track,
     bill,
 
 
@@ -45,6 +47,15 @@ rule all:
         evaluation_results(),
         report_figures(),
         f"{RESULTS}/report/provenance.html",
+
+
+rule descriptor_track:
+    """The second system, BoT: the contest's file of descriptors and, where the truth is known, its evaluation."""
+    input:
+        f"{RESULTS}/descriptors.h5",
+        f"{RESULTS}/images/rejected.csv",
+        track_evaluation(),
+        f"{RESULTS}/report/synthesis/{family_of(TRACK)}.jpg" if steps_of(family_of(TRACK)) else [],
 
 
 rule bill:

@@ -35,29 +35,7 @@ def main() -> None:
     output = args.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
 
-    references, _ = manifests.list_pictures(args.photographs.resolve() / "references")
-    photographs, _ = manifests.list_pictures(args.photographs.resolve() / "training")
-    chosen = runtime.generator(args.seed, "unrelated photographs").permutation(len(photographs))
-    unrelated, training = (
-        photographs.iloc[chosen[: args.without_source]],
-        photographs.iloc[chosen[args.without_source :]],
-    )
-    for name, table in (("references", references), ("unrelated", unrelated), ("training", training)):
-        manifests.write_table(table.reset_index(drop=True), output / f"{name}.parquet")
-    (output / "training.txt").write_text("".join(f"{path}\n" for path in sorted(training.path)))
-    edit: list[str | Path] = [sys.executable, REPOSITORY / "workflow_scripts" / "edit_copies.py"]
-    edit += ["--manifest", output / "references.parquet", "--foreign", output / "training.parquet"]
-    edit += ["--copies", str(args.copies), "--without-source", str(args.without_source)]
-    edit += ["--unrelated", output / "unrelated.parquet", "--seed", str(args.seed), "--output", output / "queries"]
-    edit += ["--ground-truth", output / "ground_truth.csv", "--edits", output / "edits.csv", "--threads", "2"]
-    subprocess.run(edit, check=True)
-
-    images = {
-        "training": str(output / "training.txt"),
-        "references": str(args.photographs.resolve() / "references"),
-        "queries": str(output / "queries"),
-        "ground_truth": str(output / "ground_truth.csv"),
-    }
+    images = make_queries(args.photographs.resolve(), output, args.copies, args.without_source, args.seed)
     command = [sys.executable, "-m", "snakemake", "--cores", args.cores, "--quiet", "rules", *args.snakemake]
     command += ["--configfile", "profiles/photos.yaml", "--config", f"results={output / 'results'}"]
     command += [f"images={json.dumps(images)}", f"backbones={json.dumps(args.backbones)}"]
@@ -68,6 +46,29 @@ def main() -> None:
 
     table = pd.read_csv(output / "results" / "evaluation" / "matching_table.csv")
     print(table.to_string(index=False, float_format="%.3f"))
+
+
+def make_queries(photographs: Path, output: Path, copies: int, without_source: int, seed: int) -> dict[str, str]:
+    """Edited copies of references, and of training photographs that are left out; `images` of the configuration."""
+    references, _ = manifests.list_pictures(photographs / "references")
+    others, _ = manifests.list_pictures(photographs / "training")
+    chosen = runtime.generator(seed, "unrelated photographs").permutation(len(others))
+    unrelated, training = others.iloc[chosen[:without_source]], others.iloc[chosen[without_source:]]
+    for name, table in (("references", references), ("unrelated", unrelated), ("training", training)):
+        manifests.write_table(table.reset_index(drop=True), output / f"{name}.parquet")
+    (output / "training.txt").write_text("".join(f"{path}\n" for path in sorted(training.path)))
+    edit: list[str | Path] = [sys.executable, REPOSITORY / "workflow_scripts" / "edit_copies.py"]
+    edit += ["--manifest", output / "references.parquet", "--foreign", output / "training.parquet"]
+    edit += ["--copies", str(copies), "--without-source", str(without_source)]
+    edit += ["--unrelated", output / "unrelated.parquet", "--seed", str(seed), "--output", output / "queries"]
+    edit += ["--ground-truth", output / "ground_truth.csv", "--edits", output / "edits.csv", "--threads", "2"]
+    subprocess.run(edit, check=True)
+    return {
+        "training": str(output / "training.txt"),
+        "references": str(photographs / "references"),
+        "queries": str(output / "queries"),
+        "ground_truth": str(output / "ground_truth.csv"),
+    }
 
 
 if __name__ == "__main__":

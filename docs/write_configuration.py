@@ -68,6 +68,7 @@ is.
 | `matching` | all from the matching on |
 | `ensembling`; `minimum_side` of a family | the votes or the list, and the evaluation |
 | `training_pairs`, `second_submission` | the models of pairs, the second list, the evaluation |
+| `descriptor_track` | its training, descriptors or only `descriptors.h5`, and its evaluation |
 | `untrained_families`, `validation_copies` | their descriptors, the evaluation |
 | other keys of `evaluation`; `report` | the evaluation, the report |
 | `on_bad_image`, `execution` | nothing that has been made |
@@ -76,8 +77,8 @@ is.
 
 Where a length is in *pixels at* another key, that key holds the side of the picture that the number was chosen for, and
 the number scales with the side of the picture at hand. *Published* is the value of the published system, D²LV, if it is
-known; [fidelity.md](fidelity.md) says more. NAME stands for names that you choose; keys below it *must be given* or
-*may be left out*.
+known, and in the section `descriptor_track` that of BoT; [fidelity.md](fidelity.md) says more. NAME stands for names
+that you choose; keys below it *must be given* or *may be left out*.
 """
 
 

@@ -45,8 +45,11 @@ DETECTS = configuration.detects(config)
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 PRETRAINING = "pretraining" if IMAGES["pretraining"] else "training"
 
-# A unit is what one descriptor job works through: the models of a family, or one model.
-UNITS = configuration.all_units(config)
+# A unit is what one descriptor job works through: the models of a family, or one model. TRACK is that of the
+# descriptor track, and SYNTHESISED are the families whose training pictures are known as classes of a synthesis.
+TRACK = configuration.track_model(config)
+UNITS = configuration.all_units(config) | {TRACK: [TRACK]}
+SYNTHESISED = TRAINED + [f for f in [config["descriptor_track"]["family"]] if steps_of(f)]
 
 
 # Rules say `python "$SCRIPTS/x.py"` and `"$EXECUTION"`: the same text wherever the clone lies and however the work
@@ -116,7 +119,7 @@ def weights_of(model):
 
 def descriptors_of(unit, role):
     """The descriptor files of a unit and a role, all shards; of training pictures perhaps only the sample."""
-    if role == "training" and config["matching"]["background"] == "sample":
+    if role == "training" and config["matching"]["background"] == "sample" and unit != TRACK:
         return [f"{RESULTS}/descriptors/{unit}/sample.h5"]
     shards = IMAGES["shards"]["references" if role == "tiles" else role]
     return shard_files(f"{RESULTS}/descriptors/{unit}/{role}/{{shard}}-of-{{shards}}.h5", shards)
@@ -185,12 +188,22 @@ def role_of(described):
     return "references" if described == "tiles" else described
 
 
-def parts_input(described):
+def parts_input(unit, described):
     """The parts table of what is described; training and validation pictures are described whole."""
+    if unit == TRACK:
+        return replaced_queries() if described == "queries" else []
     return f"{RESULTS}/parts/{described}.parquet" if described in ("queries", "tiles") else []
 
 
+def replaced_queries():
+    """What the descriptor track describes of each query, where that is not always the whole."""
+    replaces = config["descriptor_track"]["replacement"]["confidence"] is not None
+    return f"{RESULTS}/descriptor_track/queries.parquet" if replaces else []
+
+
 def scales_of(unit, described):
+    if unit == TRACK:
+        return config["descriptor_track"]["scales"]
     if family_of(unit) in PAIR_FAMILIES:
         return config["second_submission"]["scales"]
     return config["tiles"]["scales"] if described == "tiles" else SCALES
@@ -227,6 +240,11 @@ def evaluation_results():
     return results + ([f"{RESULTS}/evaluation/training_gain.json"] if configuration.initialisations(config) else [])
 
 
+def track_evaluation():
+    """What `rule descriptor_track` asks for beside the descriptors."""
+    return [f"{RESULTS}/evaluation/descriptors.json"] if HAS_TRUTH else []
+
+
 def one_of(names):
     """A wildcard constraint that admits these names and no other."""
     return "|".join(names) or "none-of-this-kind"
@@ -256,12 +274,30 @@ def training_set(family, ending):
     )
 
 
+def kind_of(unit):
+    """Which vector of its models a unit's descriptors are; an untrained model has neither embedding nor second head."""
+    if not steps_of(family_of(unit)):
+        return "feature"
+    return "matrix" if unit == TRACK else config["descriptors"]["kind"]
+
+
+def whitening_of(unit):
+    """The whitening of a unit, but for the second head's descriptors, which are short as they are."""
+    return [] if kind_of(unit) == "matrix" else f"{RESULTS}/descriptors/{unit}/whitening.h5"
+
+
+def whitening_settings(unit):
+    """The section `whitening`; the descriptor track's vectors have no more dimensions than they may."""
+    section = config["whitening"]
+    most = config["descriptor_track"]["dimensions"] if unit == TRACK else section["dimensions"]
+    return json.dumps(section | {"dimensions": min(section["dimensions"], most)})
+
+
 def describing(unit):
-    """What of the section `descriptors` changes a unit's descriptors; an untrained model has no embedding."""
-    kind = config["descriptors"]["kind"] if steps_of(family_of(unit)) else "feature"
+    """What of the section `descriptors` changes a unit's descriptors."""
     return json.dumps(
         {
-            "kind": kind,
+            "kind": kind_of(unit),
             **{k: config["descriptors"][k] for k in ("gem", "precision", "batch")},
         }
     )
@@ -273,7 +309,7 @@ def family_of(unit):
 
 def trained_faces(families):
     """The faces of the training pictures, where trained classes to leave out of the background depend on them."""
-    trained = [f for f in families if f in TRAINED] if config["matching"]["exclude_trained"] else []
+    trained = [f for f in families if f in SYNTHESISED] if config["matching"]["exclude_trained"] else []
     return next(filter(None, map(needs_faces, trained)), [])
 
 
@@ -284,7 +320,7 @@ def detecting():
 
 def exclude_trained(families):
     """The flag that leaves the classes of trained families out of the background (D²LV sheet, E20)."""
-    if config["matching"]["exclude_trained"] and any(f in TRAINED for f in families):
+    if config["matching"]["exclude_trained"] and any(f in SYNTHESISED for f in families):
         return f"--class-stride {config['synthesis']['class_stride']}"
     return ""
 
@@ -320,8 +356,8 @@ def shards_measured():
 
 
 def all_weights():
-    """The weights of every model of the run, of its detector and of the backbones they started from."""
-    models = [weights_of(model) for models in UNITS.values() for model in models]
+    """The weights of every model of `rule all`, of its detector and of the backbones they started from."""
+    models = [weights_of(model) for models in configuration.all_units(config).values() for model in models]
     detector = [f"{RESULTS}/detection/detector.safetensors"] if DETECTS else []
     backbones = [f"{RESULTS}/pretraining/{backbone}.safetensors" for backbone in configuration.used_backbones(config)]
     return sorted({*models, *detector, *backbones})

@@ -25,7 +25,7 @@ rule fit_whitening:
         models=lambda w: models_json(w.unit, "training"),
         scales=lambda w: scales_of(w.unit, "training"),
         descriptors=lambda w: describing(w.unit),
-        whitening=section("whitening"),
+        whitening=lambda w: whitening_settings(w.unit),
     shell:
         'python "$SCRIPTS/fit_whitening.py" --training {input.training} --models {params.models:q} --scales {params.scales}'
         " --descriptors {params.descriptors:q} --whitening {params.whitening:q}"
@@ -36,8 +36,8 @@ rule describe:
     """Describe one shard of a role's parts with all models and scales of a unit."""
     input:
         manifest=lambda w: manifest(role_of(w.role)),
-        parts=lambda w: parts_input(w.role),
-        whitening=f"{RESULTS}/descriptors/{{unit}}/whitening.h5",
+        parts=lambda w: parts_input(w.unit, w.role),
+        whitening=lambda w: whitening_of(w.unit),
         weights=lambda w: [weights_of(model) for model in UNITS[w.unit]],
     output:
         f"{RESULTS}/descriptors/{{unit}}/{{role}}/{{shard}}-of-{{shards}}.h5",
@@ -58,7 +58,8 @@ rule describe:
         scales=lambda w: scales_of(w.unit, w.role),
         descriptors=lambda w: describing(w.unit),
         parts=lambda w, input: flag("--parts", input.parts),
+        whitening=lambda w, input: flag("--whitening", input.whitening),
     shell:
-        'python "$SCRIPTS/describe.py" --manifest {input.manifest} {params.parts} --whitening {input.whitening}'
+        'python "$SCRIPTS/describe.py" --manifest {input.manifest} {params.parts} {params.whitening}'
         " --models {params.models:q} --scales {params.scales} --descriptors {params.descriptors:q}"
         ' --shard {wildcards.shard} --shards {wildcards.shards} --execution "$EXECUTION" --threads {threads} --output {output} > {log} 2>&1'

@@ -127,7 +127,7 @@ rule measure_training_gain:
         descriptors=lambda w, input: Path(input.references[0]).parents[2],
         shards=shards_measured(),
         pairs=json.dumps(configuration.initialisations(config)),
-        units=json.dumps({model: unit for unit in UNITS for model in UNITS[unit]}),
+        units=json.dumps({model: unit for unit, models in configuration.all_units(config).items() for model in models}),
         scale=SCALES[0],
         matching=section("matching"),
         exclude=exclude_trained(TRAINED),

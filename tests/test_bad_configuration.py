@@ -113,6 +113,7 @@ def test_wrong_types(overlay, sentence):
         ("{training: {epochs: 0}}", "training.epochs is 0, but must be at least 1"),
         ("{whitening: {power: 1}}", "whitening.power is 1, but must be at most 0"),
         ("{whitening: {seed: 4294967296}}", "whitening.seed is 4294967296, but must be at most 4294967295"),
+        ("{descriptor_track: {dimensions: 257}}", "descriptor_track.dimensions is 257, but must be at most 256"),
         ("{evaluation: {confidence: 1}}", "evaluation.confidence is 1, but must be less than 1"),
         ("{training: {head_learning_rate: 0}}", "training.head_learning_rate is 0, but must be more than 0"),
         ("{scales: [16]}", "entry 1 of scales is 16, but must be at least 32"),
@@ -171,6 +172,33 @@ def test_values_out_of_their_limits(overlay, sentence):
         ("{tiles: {kinds: [grid2, whole]}}", "tiles.kinds must begin with whole"),
         ("{ensembling: {vote: 4}}", "ensembling.vote asks for 4 agreeing backbones, but backbones names 3"),
         ("{ensembling: {tile_vote: 4}}", "ensembling.tile_vote asks for 4 agreeing backbones, but backbones names 3"),
+        (
+            "{descriptor_track: {family: trak_CC}}",
+            "descriptor_track.family is trak_CC, which is not in family_table; did",
+        ),
+        ("{descriptor_track: {family: u_CC}}", "descriptor_track.family is u_CC, which families names, too"),
+        ("{descriptor_track: {family: pretrained_BW}}", "which evaluation.untrained_families names, too"),
+        (
+            "{descriptor_track: {family: pairs_CC}, second_submission: {families: [pairs_CC]}}",
+            "which second_submission.families names, too",
+        ),
+        (
+            "{descriptor_track: {backbone: mobilenetv3}}",
+            "descriptor_track.backbone is mobilenetv3, which is not among backbones; known are resnet10",
+        ),
+        (
+            "{descriptor_track: {cross_entropy_weight: 0, distillation_weight: 0}}",
+            "are both 0: the second head would learn nothing",
+        ),
+        (
+            "{descriptor_track: {replacement: {confidence: 0.9}}}",
+            "replacement.confidence is 0.9, but parts.kinds does not name detected_overlay: there is no detector",
+        ),
+        ("{family_table: {track_CC: {steps_factor: 0.1}}}", "training.steps is 9 for track_CC"),
+        (
+            "{family_table: {track_CC: {chain: {set: {onto_backgrund: {enlarge: [1, 2]}}}}}}",
+            "onto_backgrund",
+        ),
         ("{parts: {selective_search: {aspect: [2, 0.5]}}}", "aspect is [2, 0.5], but should be [narrowest, widest]"),
         ("{parts: {selective_search: {min_region_fraction: 0.95}}}", "is 0.95, more than its max_region_fraction 0.9"),
     ],

@@ -37,10 +37,12 @@ def configuration(*overlays, **changes):
     return config
 
 
-def jobs(config, pictures):
+def jobs(config, pictures, *plans):
     """Jobs per rule."""
     counted = {}
-    for work in bill.plan(config, pictures, lambda *network: ANY, lambda *detector: ANY):
+    for work in [
+        work for plan in plans for work in plan(config, pictures, lambda *network: ANY, lambda *detector: ANY)
+    ]:
         counted[work.rule] = counted.get(work.rule, 0) + work.jobs
     return counted
 
@@ -68,19 +70,23 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_the_jobs_are_those_of_snakemake(tmp_path, name):
+BOTH = {"all": bill.plan, "descriptor_track": bill.plan_track}
+
+
+@pytest.mark.parametrize("name, targets", [("micro", ["all"]), *((name, list(BOTH)) for name in PLANS)])
+def test_the_jobs_are_those_of_snakemake(tmp_path, name, targets):
     overlays, changes = PLANS[name]
     for path in OWN.values():
         (tmp_path / path).write_text("a.jpg\nb.jpg\n")
     (tmp_path / "truth.csv").write_text("query_id,reference_id\na,\n")
     (tmp_path / "pairs.csv").write_text("query,reference\nc.jpg,d.jpg\n")
     (tmp_path / "changes.yaml").write_text(json.dumps(changes))
-    dry = planned(snakemake(tmp_path, "-n", overlays=[*overlays, tmp_path / "changes.yaml"]))
-    del dry["all"]
+    dry = planned(snakemake(tmp_path, *targets, "-n", overlays=[*overlays, tmp_path / "changes.yaml"]))
+    for target in targets:
+        del dry[target]
     config = configuration(*overlays, **changes)
     count = {role: config["sample"].get(role, 2) for role in config["images"]["shards"]}
-    assert jobs(config, Pictures(count, megapixels=0.05, found_parts=3)) == dry
+    assert jobs(config, Pictures(count, megapixels=0.05, found_parts=3), *map(BOTH.get, targets)) == dry
 
 
 # ------------------------------------------------------------------------------------- the sheet's totals (1.3, 4.3)
@@ -124,6 +130,25 @@ def test_weights_and_classifier(paper):
     held = paper["train_model", "resnet50"].memory
     head = 4 * 4 * (2048 * 4096 + 4096 * 8192)
     assert held == 4 * classifier + head + 4 * 4 * ANY.parameters + 128 * ANY.saved
+
+
+def test_the_descriptor_track():
+    """One model with two classifiers; 4 × 2.05 M forward passes, 1.02 GB per million vectors (BoT sheet, 1.2, 4.3)."""
+    work = bill.plan_track(configuration(PAPER, **OWN_PAPER), SHEET, lambda *network: ANY, lambda *detector: ANY)
+    track = {(item.rule, item.what): item for item in work}
+    assert {item.stage for item in work} == {"descriptor track"}
+    described = [track["describe", role] for role in ("training", "references", "queries")]
+    assert sum(item.count for item in described) == 4 * 2_050_000
+    assert described[0].stored == 4 * 1_000_000 * 256 * 4
+    assert set(described[0].tasks) == {"forward.resnet50"}  # nothing is whitened
+    training = track["train_model", "track_CC.resnet50"]
+    assert training.count == 25_600_000
+    heads = 2048 * 4096 + 4096 * 8192 + 8192 * 256
+    classifiers = 100_000 * (8192 + 256)
+    assert classifiers * 4 / 2**30 == pytest.approx(3.15, rel=0.002)
+    assert training.memory == 16 * (ANY.parameters + heads + classifiers) + 128 * ANY.saved
+    assert training.tasks["train.resnet50"] == 25_600_000 * 3 * (ANY.multiply_adds + heads + classifiers)
+    assert track["stretch_descriptors", ""].tasks["search"] == 50_000 * 1_000_000 * 256
 
 
 def test_similarities(paper):
@@ -310,7 +335,7 @@ def test_sums_say_what_they_leave_out():
     assert stage["jobs"] == everything["jobs"] == 20
     assert everything["cpu_hours"] == pytest.approx(1.1)
     assert not everything["cpu_known"]
-    page = bill_tables.markdown(table, {}, SHEET, 1_450_000)
+    page = bill_tables.markdown(table, table.iloc[:1], {}, SHEET, 1_450_000)
     assert "| all | 20 | 2.1 + what is not measured | 1.1 + what is not measured | – | 6 GB |" in page
     assert page.endswith("Not measured: decode, forward.net.\n")
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from copytrace import configuration, validation
+from copytrace.synthesis import plan
 
 REPOSITORY = Path(__file__).parent.parent
 SCHEMA = yaml.safe_load((REPOSITORY / "schemas" / "config.schema.yaml").read_text())
@@ -54,6 +55,27 @@ def test_units(config):
     assert configuration.units_of(config, "u_CC") == {"u_CC": [f"u_CC.{b}" for b in config["backbones"]]}
     config["descriptors"]["unit"] = "model"
     assert configuration.units_of(config, "u_CC") == {f"u_CC.{b}": [f"u_CC.{b}"] for b in config["backbones"]}
+
+
+def test_the_descriptor_tracks_model(config):
+    assert configuration.track_model(config) == "track_CC.resnet10"
+    assert "track_CC" not in str(configuration.all_units(config))
+    own, others = (configuration.training_of(config, family) for family in ("track_CC", "u_CC"))
+    keys = ("cross_entropy_weight", "distillation_weight", "temperature", "detach_teacher")
+    matrix = own.pop("matrix")
+    assert matrix.pop("dimensions") == 256
+    assert own == others and matrix == {key: config["descriptor_track"][key] for key in keys}
+    base, track = config["synthesis"]["chain"], config["family_table"]["track_CC"]
+    steps = plan.plan_chain(base, "track_CC", track["chain"], False, False)
+    changed = [a.name for a, b in zip(steps, plan.plan_chain(base, "x", {}, False, False)) if a != b]
+    assert changed == ["onto_background"]  # all that differs from the matching track's copies (BoT sheet, 2)
+    paper = merged(config, "profiles/paper.yaml")
+    assert configuration.track_model(paper) == "track_CC.resnet50"
+    section = configuration.training_of(paper, "track_CC")
+    assert (section["embedding"], section["matrix"]["dimensions"]) == (8192, 256)
+    assert (section["cross_entropy_weight"], section["triplet_weight"]) == (10, 1)
+    assert [section["matrix"][key] for key in keys] == [1, 2, 2, False]
+    assert section["steps"] == 8000 * 25 and section["classes_per_batch"] * section["copies_per_class"] == 128
 
 
 def test_steps_of_families(config):

@@ -113,10 +113,11 @@ def test_batches_are_whitened_as_all_are_together(described):
     manifest, parts, models, settings = described
     raw = descriptors.describe(manifest, parts, models, [32, 48], settings, threads=1)
     whitenings = {key: fit_whitening(vectors, 5, -0.5) for key, vectors in raw.items()}
-    whitened = descriptors.describe(manifest, parts, models, [32, 48], settings, threads=1, whitenings=whitenings)
+    finishing = {key: whitening.apply for key, whitening in whitenings.items()}
+    whitened = descriptors.describe(manifest, parts, models, [32, 48], settings, threads=1, finishing=finishing)
     for key, vectors in whitened.items():
         np.testing.assert_allclose(vectors, whitenings[key].apply(raw[key]), atol=1e-5)
-    none = descriptors.describe(manifest[:0], parts[:0], models, [32, 48], settings, threads=1, whitenings=whitenings)
+    none = descriptors.describe(manifest[:0], parts[:0], models, [32, 48], settings, threads=1, finishing=finishing)
     assert {vectors.shape for vectors in none.values()} == {(0, 5)}
 
 

@@ -406,6 +406,29 @@ def test_ranks_count_both_classes_and_emoji_make_no_part():
     assert joined.dtypes.equals(parts.parts_table([whole, whole], pictures["image_id"], ["whole"]).dtypes)
 
 
+def test_a_query_is_replaced_by_a_confident_overlay():
+    """By the surest overlay above the limit, or as published by the last that is written; else it is the whole."""
+    found = [
+        detections((0, 0, 9, 9, 1, 0.99), (0, 0, 10, 20, 0, 0.97), (5, 5, 20, 20, 0, 0.95), (1, 1, 9, 9, 0, 0.3)),
+        detections((0, 0, 30, 20, 0, 0.9)),  # not surer than 0.9
+        detections((3, 3, 8, 8, 0, 0.91)),
+        detections(),
+    ]
+    ids = pd.Series(list("abcd"))
+    pictures = pd.DataFrame({"image_id": ids, "width": [40, 40, 50, 60], "height": [30, 30, 20, 10]})
+    table = tables.detections_table(found, ids)
+    for box, first in (("most_confident", [0, 0, 10, 20]), ("last_wins", [5, 5, 20, 20])):
+        chosen = parts.replaced_pictures(table, pictures, 0.9, box)
+        assert list(chosen.columns) == parts.COLUMNS
+        assert chosen.image_id.tolist() == list("abcd") and chosen.part.tolist() == [0] * 4
+        assert chosen.kind.tolist() == ["detected_overlay", "whole", "detected_overlay", "whole"]
+        assert chosen[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [
+            first, [0, 0, 40, 30], [3, 3, 8, 8], [0, 0, 60, 10],
+        ]  # fmt: skip
+    nothing = parts.replaced_pictures(tables.detections_table([detections()] * 4, ids), pictures, 0, "last_wins")
+    pd.testing.assert_frame_equal(nothing, parts.whole_pictures(pictures), check_like=True)
+
+
 def test_no_detection_at_all_makes_no_part():
     table = tables.detections_table([detections(), detections()], pd.Series(["a", "b"]))
     pictures = pd.DataFrame({"image_id": ["a", "b"], "width": [4, 5], "height": [3, 4]})

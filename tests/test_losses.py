@@ -10,6 +10,7 @@ import torch
 
 from copytrace.losses import (
     barlow_twins_loss,
+    distillation,
     label_smoothed_cross_entropy,
     momentum_teacher_loss,
     soft_margin_triplet,
@@ -163,3 +164,32 @@ def test_losses_compute_in_float32_under_autocast():
     for a, b in zip(inside, outside):
         assert a.dtype == torch.float32
         assert a.item() == pytest.approx(b.item(), rel=1e-6)
+
+
+# Distillation (BoT sheet, 4.2)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize(("a", "b"), [(0.0, 0.0), (3.0, 1.0), (-2.0, 4.0)])
+def test_distillation_of_two_classes(a, b, temperature):
+    """With teacher (a, 0) and student (b, 0): a cross-entropy of two sigmoids, and no factor T²."""
+    teacher = torch.tensor([[a, 0.0]] * 3, requires_grad=True)
+    student = torch.tensor([[b, 0.0]] * 3, requires_grad=True)
+    loss = distillation(student, teacher, temperature)
+    p, q = (1 / (1 + math.exp(-x / temperature)) for x in (a, b))
+    assert loss.item() == pytest.approx(-p * math.log(q) - (1 - p) * math.log(1 - q), rel=1e-5)
+    loss.backward()
+    assert student.grad[:, 0].sum().item() == pytest.approx((q - p) / temperature, abs=1e-6)
+    # d/da of p·(log(1 − q) − log q), and log q − log(1 − q) = b/T
+    assert teacher.grad[:, 0].sum().item() == pytest.approx(-p * (1 - p) / temperature * b / temperature, abs=1e-6)
+
+
+def test_a_detached_teacher_learns_nothing_and_teaches_the_same():
+    rng = torch.Generator().manual_seed(0)
+    teacher, student = (torch.randn(5, 7, generator=rng, requires_grad=True) for _ in range(2))
+    published, detached = (distillation(student, teacher, 2.0, detach) for detach in (False, True))
+    assert published.item() == detached.item()
+    (of_student,) = torch.autograd.grad(published, student, retain_graph=True)
+    detached.backward()
+    assert teacher.grad is None
+    torch.testing.assert_close(student.grad, of_student)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from copytrace.errors import InputError
-from copytrace.networks.heads import Classifier, Projector
+from copytrace.networks.heads import Classifier, Matrix, Projector
 from copytrace.networks.layers import GeM, WaveBlock, set_wave_start
 from copytrace.networks.model import CopyModel, load_copy_model
 from copytrace.networks.names import FEATURE_WIDTHS
@@ -288,6 +288,42 @@ def test_classifier_is_drawn_narrowly_and_has_no_bias():
     assert classifier.weight.std().item() == pytest.approx(1e-3, rel=0.02)
 
 
+def test_second_head_is_norm_rectifier_linear_norm():
+    """BoT sheet, 4.1, written out; in training, because a fresh norm does nothing in eval."""
+    with seeded("matrix"):
+        head = Matrix(12, 5)
+    assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {
+        "mlp.0.weight": (12,), "mlp.0.bias": (12,), "mlp.2.weight": (5, 12), "mlp.2.bias": (5,),
+        "norm.weight": (5,), "norm.bias": (5,),
+    }  # fmt: skip
+    assert [name for name, p in head.named_parameters() if not p.requires_grad] == ["norm.bias"]
+    assert (head.norm.bias == 0).all()
+    x = torch.randn(9, 12, generator=torch.Generator().manual_seed(1))
+    before = x.clone()
+
+    def normed(y):
+        return (y - y.mean(0)) / (y.var(0, correction=0) + 1e-5).sqrt()
+
+    y = normed(x)
+    y = torch.where(y > 0, y, 0.2 * y) @ head.mlp[2].weight.T + head.mlp[2].bias
+    torch.testing.assert_close(head(x), normed(y), atol=1e-5, rtol=1e-4)
+    assert torch.equal(x, before)  # the embedding's own classifier sees it, too
+
+
+def test_a_model_of_the_descriptor_track_loads_from_its_file(tmp_path):
+    projector, x = {"hidden": 16, "embedding": 12}, torch.rand(2, 3, 64, 64)
+    model = CopyModel(create_backbone("resnet10_tiny"), projector, matrix=5).eval()
+    header = {"kind": "model", "network": "resnet10_tiny", "projector": projector, "matrix": 5}
+    save_weights(tmp_path / "m.safetensors", model, header)
+    loaded = load_copy_model(tmp_path / "m.safetensors")
+    short = loaded.descriptor(x, "matrix")
+    assert short.shape == (2, 5) and short.dtype == torch.float32
+    assert [loaded.dimensions(kind) for kind in ("feature", "embedding", "matrix")] == [64, 12, 5]
+    assert torch.equal(short, model.descriptor(x, "matrix"))
+    with torch.inference_mode():
+        assert torch.equal(short, model.matrix(model.descriptor(x, "embedding")))
+
+
 def test_model_gives_feature_and_embedding():
     model = CopyModel(create_backbone("resnet10_tiny_ibn_a"), {"hidden": 32, "embedding": 24})
     feature, embedding = model(torch.rand(4, 3, 64, 64))
@@ -313,7 +349,11 @@ def test_descriptor_refuses_what_it_cannot_give():
         model.descriptor(torch.rand(2, 3, 64, 64))
     with pytest.raises(InputError, match="no embedding"):
         model.eval().descriptor(torch.rand(2, 3, 64, 64), "embedding")
-    with pytest.raises(InputError, match="feature or embedding"):
+    with pytest.raises(InputError, match="no second head"):
+        CopyModel(create_backbone("resnet10_tiny"), {"hidden": 8, "embedding": 6}).eval().descriptor(
+            torch.rand(2, 3, 64, 64), "matrix"
+        )
+    with pytest.raises(InputError, match="feature, embedding, matrix"):
         model.descriptor(torch.rand(2, 3, 64, 64), "both")  # type: ignore[arg-type]
 
 

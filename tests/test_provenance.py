@@ -38,7 +38,13 @@ def changed(before, after):
     "module, importers",
     [  # the bill measures all kinds of work
         ("losses", {"train_model.py", "pretrain_backbone.py", "measure_rates.py"}),
-        ("search", {"match_parts.py", "measure_training_gain.py", "measure_rates.py"}),  # through `matching`
+        (
+            "search",  # through `matching`
+            {
+                *("match_parts.py", "measure_training_gain.py", "measure_rates.py"),
+                *("stretch_descriptors.py", "evaluate_descriptors.py"),
+            },
+        ),
     ],
 )
 def test_an_edited_module_changes_only_the_scripts_that_import_it(scripts, module, importers):
@@ -63,6 +69,7 @@ def test_comments_docstrings_and_layout_change_nothing(scripts):
 def test_table_scripts_load_no_torch():
     """Their environments have none, and starting it would take longer than their work."""
     light = ["combine_families", "vote_backbones", "evaluate", "merge_tables", "match_parts", "cut_reference_tiles"]
+    light += ["replace_queries", "stretch_descriptors", "evaluate_descriptors", "convert_descriptors"]
     for script in light:
         code = f"import runpy, sys; runpy.run_path('{script}.py'); sys.exit('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True)

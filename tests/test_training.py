@@ -17,9 +17,18 @@ from copytrace.errors import NoRoom
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import seeded
+from copytrace.preprocessing import to_network_input
 from copytrace.runtime import Execution
 from copytrace.synthesis.tarset import TrainingSet, write_shard
-from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings, draw_copies
+from copytrace.training import (
+    ClassBalancedBatches,
+    CopyTraining,
+    MatrixSettings,
+    TrackTraining,
+    TrainingSettings,
+    draw_copies,
+    stripped,
+)
 
 SETTINGS = TrainingSettings(
     steps=8,
@@ -126,6 +135,57 @@ def module(training_set):
     with seeded("test"):
         model = CopyModel(create_backbone("resnet10_tiny", waveblock=True), {"hidden": 16, "embedding": 12})
     return CopyTraining(model, len(training_set.classes), SETTINGS, (0, "model"))
+
+
+MATRIX = MatrixSettings(
+    dimensions=5, cross_entropy_weight=1, distillation_weight=2, temperature=2, detach_teacher=False
+)
+
+
+def track_module(training_set, **changes):
+    settings = dataclasses.replace(SETTINGS, matrix=dataclasses.replace(MATRIX, **changes))
+    with seeded("test"):
+        backbone = create_backbone("resnet10_tiny", waveblock=True)
+        model = CopyModel(backbone, {"hidden": 16, "embedding": 12}, matrix=5)
+    return TrackTraining(model, len(training_set.classes), settings, (0, "model"))
+
+
+def test_the_second_head_adds_its_losses(training_set):
+    """L = 10·CE_A + 1·CE_B + 2·KD + 1·triplet (BoT sheet, 4.2); the first head's are those of any training."""
+    _, pictures, labels = batch = ClassBalancedBatches(training_set, SETTINGS, (0, "model"))[0]
+    run, plain = track_module(training_set), module(training_set)
+    loss, of_plain = run.training_step(batch, 0), plain.training_step(batch, 0)
+    row = run.curve[0]
+    with torch.no_grad():
+        embedding = run.model(to_network_input(pictures, run.device))[1]
+        logits, own = run.classifier(embedding), run.matrix_classifier(run.model.matrix(embedding))
+    wanted = (torch.nn.functional.one_hot(labels, 10) * 0.9 + 0.01) * -own.log_softmax(1)
+    assert row["matrix_cross_entropy"] == pytest.approx(wanted.sum(1).mean().item(), rel=1e-4)
+    taught = (logits / 2).softmax(1) * -(own / 2).log_softmax(1)
+    assert row["distillation"] == pytest.approx(taught.sum(1).mean().item(), rel=1e-4)
+    second = row["matrix_cross_entropy"] + 2 * row["distillation"]
+    assert loss.item() == pytest.approx(10 * row["cross_entropy"] + row["triplet"] + second, rel=1e-5)
+    assert of_plain.item() == pytest.approx(loss.item() - second, rel=1e-4)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_teacher_that_is_not_detached_learns_from_the_second_head(training_set, detached):
+    batch = ClassBalancedBatches(training_set, SETTINGS, (0, "model"))[0]
+    run = track_module(training_set, detach_teacher=detached)
+    run.settings = dataclasses.replace(run.settings, cross_entropy_weight=0, triplet_weight=0)
+    run.training_step(batch, 0).backward()
+    taught = run.classifier.weight.grad
+    assert (taught is None or not taught.abs().sum()) == detached
+    for part in (run.model.matrix, run.model.projector, run.model.backbone):  # joint training, not a frozen teacher
+        assert max(p.grad.abs().max() for p in part.parameters() if p.grad is not None) > 1e-4
+
+
+def test_both_classifiers_stay_behind(training_set):
+    run = track_module(training_set)
+    assert {name.split(".")[0] for name in stripped(run.model)} == {"backbone", "pool", "projector", "matrix"}
+    assert {name.split(".")[0] for name in run.state_dict()} == {"model", "classifier", "matrix_classifier"}
+    trained = {id(p) for group in run.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
+    assert trained == {id(p) for p in run.parameters() if p.requires_grad}
 
 
 def train(training_set, checkpoints, steps=SETTINGS.steps):

@@ -6,10 +6,14 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from running import MICRO, REPOSITORY, planned, snakemake
+
+from copytrace import submission
+from copytrace.networks.weights import read_weights
 
 
 def overlay(folder: Path, **settings) -> tuple[Path, Path]:
@@ -129,6 +133,73 @@ def test_a_face_family_has_classes_that_the_base_has_not(finished):
         classes[family] = set(pd.concat(map(pd.read_parquet, tables)).class_id)
     assert len(classes["baseline_CC"]) == 10  # every fourth of 40 training pictures
     assert classes["face_BW"] > classes["baseline_CC"]
+
+
+@pytest.fixture(scope="module")
+def track(finished, tmp_path_factory):
+    """The descriptor track after the matching track, queries replaced by any box that the untrained detector finds."""
+    folder = tmp_path_factory.mktemp("track")
+    shutil.copytree(finished / "results", folder / "results")
+    shutil.copytree(finished / ".snakemake", folder / ".snakemake", ignore=shutil.ignore_patterns("locks"))
+    replaced = overlay(folder, descriptor_track={"replacement": {"confidence": 0.0}})
+    run = snakemake(folder, "descriptor_track", "--cores", "2", overlays=replaced)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    return folder, replaced, run.stdout + run.stderr
+
+
+def test_the_descriptor_track_adds_only_what_is_new_in_it(track):
+    folder, replaced, said = track
+    jobs = set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE))
+    assert jobs == {
+        "synthesise", "train_model", "draw_synthesis_sheet", "describe",  # the rules of every family
+        "replace_queries", "stretch_descriptors", "evaluate_descriptors", "descriptor_track",
+    }  # fmt: skip
+    again = snakemake(folder, "-n", "all", "descriptor_track", overlays=replaced)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_the_descriptor_track_describes_every_picture_in_the_official_layout(track):
+    folder, *_ = track
+    queries, references = submission.read_submission(folder / "results" / "descriptors.h5")
+    assert queries.ids == [f"Q{i:05d}" for i in range(24)]
+    assert references.ids == [f"R{i:06d}" for i in range(40)]
+    assert queries.vectors.shape[1] == references.vectors.shape[1] == 16
+    np.testing.assert_allclose(np.linalg.norm(references.vectors, axis=1), 1, rtol=1e-5)
+    files = sorted((folder / "results" / "descriptors" / "track_CC.tiny").rglob("*.h5"))
+    assert [str(path.relative_to(path.parents[1])) for path in files] == [
+        f"{role}/{shard}-of-2.h5" for role in ("queries", "references", "training") for shard in (0, 1)
+    ]  # nothing is whitened
+    result = json.loads((folder / "results" / "evaluation" / "descriptors.json").read_text())
+    assert len(result["rows"]) == 3 * 5 and len(result["steps"]) == 3 + 4
+    parts = pd.read_parquet(folder / "results" / "descriptor_track" / "queries.parquet")
+    assert len(parts) == 24 and result["protocol"]["replaced_queries"] == (parts.kind == "detected_overlay").sum() > 0
+    assert result["protocol"]["background"] == 30  # 40 training pictures without ten classes
+    _, header = read_weights(folder / "results" / "models" / "track_CC.tiny.safetensors")
+    assert header["matrix"] == 16
+
+
+@pytest.mark.parametrize(
+    "settings, rules",
+    [
+        ({"stretching": {"factor": 3.0}}, {"stretch_descriptors", "evaluate_descriptors"}),
+        ({"replacement": {"box": "last_wins"}}, {"replace_queries", "describe", "stretch_descriptors"}),
+        ({"detach_teacher": True}, {"train_model", "describe", "stretch_descriptors"}),
+    ],
+)
+def test_a_setting_of_the_descriptor_track_reruns_what_depends_on_it(track, tmp_path, settings, rules):
+    folder, replaced, _ = track
+    changed = (*replaced, overlay(tmp_path, descriptor_track=settings)[1])
+    assert set(planned(snakemake(folder, "-n", "descriptor_track", overlays=changed))) == {
+        *rules, "evaluate_descriptors", "descriptor_track",
+    }  # fmt: skip
+    assert not set(planned(snakemake(folder, "-n", overlays=changed))) - {"all", "list_provenance"}
+
+
+def test_an_untrained_descriptor_track_is_whitened(finished, tmp_path):
+    changed = overlay(tmp_path, family_table={"track_CC": {"steps_factor": 0}})
+    jobs = planned(snakemake(finished, "-n", "descriptor_track", overlays=changed))
+    assert jobs["fit_whitening"] == 1 and jobs["describe"] == 6
+    assert not {"synthesise", "train_model", "draw_synthesis_sheet"} & set(jobs)
 
 
 def test_made_again_the_matches_have_the_same_bytes(finished, tmp_path):

@@ -6,14 +6,15 @@ import pandas as pd
 
 from copytrace import descriptor_files, descriptors, runtime
 from copytrace.parts import whole_pictures
+from copytrace.whitening import unit_length
 
 
 def main() -> None:
-    """Read the arguments, describe, whiten, write one descriptor file."""
+    """Read the arguments, describe, whiten or make of unit length, write one descriptor file."""
     parser = runtime.Arguments(__doc__)
     parser.add_input("--manifest", required=True, help="pictures of a role")
     parser.add_input("--parts", help="their parts; whole pictures only where not given")
-    parser.add_input("--whitening", required=True)
+    parser.add_input("--whitening", help="of each model and scale; where not given, descriptors are not whitened")
     parser.add_argument("--models", required=True, type=json.loads, help="name, weights, grey, blur of each model")
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
@@ -35,15 +36,17 @@ def main() -> None:
         parts = whole_pictures(pictures)
     models = descriptors.load_models(args.models)
     settings = descriptors.DescriptorSettings(**args.descriptors)
-    whitenings = {
-        (model.name, scale): descriptor_files.read_whitening(args.whitening, model.name, scale)
+    finishing = {
+        (model.name, scale): descriptor_files.read_whitening(args.whitening, model.name, scale).apply
+        if args.whitening
+        else unit_length
         for model in models
         for scale in args.scales
     }
-    whitened = descriptors.describe(
-        pictures, parts, models, args.scales, settings, args.threads, args.execution["workers"], whitenings
+    vectors = descriptors.describe(
+        pictures, parts, models, args.scales, settings, args.threads, args.execution["workers"], finishing
     )
-    descriptor_files.write_descriptors(args.output, parts, whitened, {m.name: m.attributes() for m in models})
+    descriptor_files.write_descriptors(args.output, parts, vectors, {m.name: m.attributes() for m in models})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Score-normalised best pairs of a unit's models: query parts against references or their tiles."""
 
-import argparse
 import json
 from collections.abc import Iterable
 
@@ -9,7 +8,7 @@ import pandas as pd
 
 from copytrace import descriptor_files, matching, runtime
 from copytrace.errors import InputError
-from copytrace.synthesis.classes import class_table
+from copytrace.synthesis.classes import class_ids
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
     chosen = np.flatnonzero(query_rows.part == 0) if args.whole_queries else np.arange(len(query_rows))
     query_rows = query_rows.iloc[chosen].reset_index(drop=True)
     count = settings["pairs_per_query"] * query_rows.image_id.nunique()
-    excluded = trained_on(args)
+    excluded = class_ids(args.training, args.class_stride, args.faces)  # D²LV sheet, E20
     background_rows = {
         path: ~descriptor_files.read_rows([path]).image_id.isin(excluded).to_numpy() for path in args.background
     }
@@ -69,14 +68,6 @@ def main() -> None:
                 meter.add(similarities)
     with runtime.atomic_output(args.output) as temporary:
         pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
-
-
-def trained_on(args: argparse.Namespace) -> pd.Series:
-    """Ids of the training pictures that are classes of the unit's families (D²LV sheet, E20)."""
-    if args.class_stride is None:
-        return pd.Series([], dtype=str)
-    faces = pd.read_parquet(args.faces) if args.faces else None
-    return class_table(pd.read_parquet(args.training), args.class_stride, faces).image_id
 
 
 def _table(

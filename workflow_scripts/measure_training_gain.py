@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from copytrace import ground_truth, metrics, runtime, training_gain
-from copytrace.synthesis.classes import class_table
+from copytrace.synthesis.classes import class_ids
 
 log = logging.getLogger("copytrace")
 
@@ -39,10 +39,7 @@ def main() -> None:
     runtime.set_threads(args.threads)
     truth = ground_truth.positive_pairs(ground_truth.read(args.ground_truth))
     queries = sorted(truth.query_id.unique())
-    excluded: set[str] = set()
-    if args.class_stride:
-        faces = pd.read_parquet(args.faces) if args.faces else None
-        excluded = set(class_table(pd.read_parquet(args.training), args.class_stride, faces).image_id)
+    excluded = class_ids(args.training, args.class_stride, args.faces)
 
     files = {
         model: descriptor_files_of(args.descriptors / args.units[model], args.shards)

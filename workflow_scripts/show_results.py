@@ -1,4 +1,4 @@
-"""Say where the results of a run lie and what they came to; the last lines of `make demo`."""
+"""Say where the results of a run lie and what they came to; the last lines of `make demo` and `demo-descriptors`."""
 
 import argparse
 import json
@@ -24,9 +24,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configuration", required=True, type=Path, help="the run's config.yaml")
     parser.add_argument("--report", required=True, type=Path, help="the HTML that Snakemake made of the run")
+    parser.add_argument("--descriptors", action="store_true", help="those of the descriptor track")
     args = parser.parse_args()
     settings = yaml.safe_load(args.configuration.read_text())
     results = Path(settings["results"])
+    if args.descriptors:
+        show_descriptors(results, args.report, settings["evaluation"]["confidence"])
+    else:
+        show_matches(results, args.report, settings["evaluation"]["confidence"])
+
+
+def show_matches(results: Path, report: Path, confidence: float) -> None:
+    """The matching track."""
     matches, matching, gain = (
         results / name for name in ("matching.csv", "evaluation/matching.json", "evaluation/training_gain.json")
     )
@@ -35,12 +44,29 @@ def main() -> None:
     if gain.is_file():
         print_gain(json.loads(gain.read_text()))
     if matching.is_file():
-        print_headlines(json.loads(matching.read_text())["summary"], settings["evaluation"]["confidence"])
-    print(f"\nReport:      {args.report}, to be opened in a browser")
+        print_headlines(json.loads(matching.read_text())["summary"], confidence)
+    print(f"\nReport:      {report}, to be opened in a browser")
     print(f"Matches:     {matches}")
     if matching.is_file():
         print(f"Evaluation:  {matching}, tables and figures beside it")
     print(f"Rejected:    {results / 'images' / 'rejected.csv'}")
+
+
+def show_descriptors(results: Path, report: Path, confidence: float) -> None:
+    """The descriptor track."""
+    descriptors, measured = results / "descriptors.h5", results / "evaluation" / "descriptors.json"
+    if not descriptors.is_file():
+        sys.exit(f"error: {descriptors} is not there: run `snakemake descriptor_track` first")
+    if measured.is_file():
+        evaluation = json.loads(measured.read_text())
+        print(f"\n{'':46} micro-AP  {100 * confidence:.0f} % interval")
+        for row in evaluation["rows"]:
+            print(f"{row['name']:46} {row['micro_ap']:.3f}     [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]")
+        for step in evaluation["steps"]:
+            low, high = step["interval"]
+            print(f"gain: {step['step']:40} {step['gain']:+.3f}    [{low:+.3f}, {high:+.3f}]")
+    print(f"\nReport:      {report}, to be opened in a browser")
+    print(f"Descriptors: {descriptors}, in the contest's layout")
 
 
 def print_headlines(summary: dict, confidence: float) -> None:

@@ -13,13 +13,13 @@ from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import read_weights, save_weights, seeded
 from copytrace.synthesis.tarset import TrainingSet
-from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings, stripped
+from copytrace.training import ClassBalancedBatches, CopyTraining, TrackTraining, TrainingSettings, stripped
 
 log = logging.getLogger("copytrace")
 
 
 def main() -> None:
-    """Read the arguments, train or go on, write the model without its classifier, and its curve."""
+    """Read the arguments, train or go on, write the model without its classifiers, and its curve."""
     parser = runtime.Arguments(__doc__)
     parser.add_input("--index", required=True, nargs="+", help="index tables of the synthesised set")
     parser.add_input("--backbone-weights", required=True)
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_output("--output", required=True)
     args = parser.parse()
     runtime.set_threads(args.threads)
-    settings = TrainingSettings(**args.training)
+    settings = TrainingSettings.from_table(args.training)
     identity = (args.seed, "training", args.model)
     run = provenance.value_digest(
         provenance.code_digest(__file__), identity, args.training, provenance.file_digest(args.backbone_weights),
@@ -46,10 +46,11 @@ def main() -> None:
     backbone = create_backbone(pretrained["network"], waveblock=settings.waveblock)
     backbone.load_state_dict(state)
     projector = {"hidden": settings.projector_hidden, "embedding": settings.embedding}
+    matrix = settings.matrix.dimensions if settings.matrix else None
     with seeded(*identity, "projector"):
-        model = CopyModel(backbone, projector)
+        model = CopyModel(backbone, projector, matrix=matrix)
     classes = len(training_set.classes)
-    module = CopyTraining(model, classes, settings, identity)
+    module = (TrackTraining if matrix else CopyTraining)(model, classes, settings, identity)
     log.info("%s: %d classes, ln(classes) = %.3f", args.model, classes, math.log(classes))
     folder = args.checkpoints / f"{args.model}.{run}"
     fitting.fit(
@@ -70,7 +71,8 @@ def main() -> None:
     )  # fmt: skip
     header = {
         "kind": "model", "model": args.model, "network": pretrained["network"], "projector": projector,
-        "pretrained": pretrained, "classes": classes, "steps": settings.steps, "seed": args.seed, "run": run,
+        "matrix": matrix, "pretrained": pretrained, "classes": classes, "steps": settings.steps, "seed": args.seed,
+        "run": run,
     }  # fmt: skip
     with runtime.atomic_output(args.curve) as temporary:
         curve.to_csv(temporary, index=False)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from copytrace import bill, bill_tables, configuration, folders, pairs, rates, runtime
 from copytrace.errors import InputError
 from copytrace.networks.costs import backbone_cost, detector_cost
@@ -29,12 +31,16 @@ def main() -> None:
     of_pairs, classes = count_pairs(args.sources.get("pairs"), config)
     pictures = bill.Pictures(counted | of_pairs, pair_classes=classes, **likeness(config, known))
     holding = known.holding_for(config)
-    work = bill.plan(config, pictures, backbone_cost, detector_cost)
-    entries = [bill.priced(item, holding, known.starts, args.execution["workers"]) for item in work]
-    table = bill_tables.by_rule(entries)
-    page = bill_tables.markdown(table, holding, pictures, bill.query_parts(config, pictures))
+    table, track = (
+        bill_tables.by_rule([bill.priced(item, holding, known.starts, args.execution["workers"]) for item in work])
+        for work in (
+            bill.plan(config, pictures, backbone_cost, detector_cost),
+            bill.plan_track(config, pictures, backbone_cost, detector_cost),
+        )
+    )
+    page = bill_tables.markdown(table, track, holding, pictures, bill.query_parts(config, pictures))
     with runtime.atomic_output(args.table) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+        pd.concat([table, track]).to_csv(temporary, index=False, float_format="%.6g")
     bill_tables.draw(table, args.figure)
     with runtime.atomic_output(args.page) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -60,7 +60,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Row:
-    """One measured list of matches."""
+    """One measured list of matches; `samples`: micro-AP on the bootstrap's draws, the same in every row."""
 
     name: str
     group: str
@@ -73,6 +73,7 @@ class Row:
     recall_at_10: float
     model: str | None = None
     curve: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
+    samples: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def task(ground_truth: pd.DataFrame, queries: Sequence[str], settings: Evaluation, seed: int, path: Path) -> Task:
@@ -127,6 +128,7 @@ def measure(name: str, group: str, final: pd.DataFrame, task: Task, model: str |
         recall_at_10=metrics.recall_at_rank(final, task.truth, 10, hits),
         model=model,
         curve=curve.reset_index(drop=True),
+        samples=samples,
     )
 
 

@@ -10,7 +10,7 @@ Not counted beyond the start of their processes are the jobs that only list, joi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -94,6 +94,17 @@ def plan(
     return [work for work in planned.everything() if work.jobs]
 
 
+def plan_track(
+    config: Config,
+    pictures: Pictures,
+    cost: Callable[[str, int], Cost],
+    detector_cost: Callable[[str, int, int], Cost],
+) -> list[Work]:
+    """What `snakemake descriptor_track` adds to `rule all`, in the order in which the data flows; as `plan`."""
+    planned = _Plan(config, pictures, cost, detector_cost)
+    return [replace(work, stage="descriptor track") for work in planned.descriptor_track() if work.jobs]
+
+
 class _Plan:
     def __init__(
         self,
@@ -110,7 +121,8 @@ class _Plan:
         self.detects = configuration.detects(config)
         self.trained = [family for family in self.families if self.training(family)["steps"]]
         self.tile_families = config["tiles"]["families"]
-        self.units = configuration.all_units(config)
+        self.track = configuration.track_model(config)
+        self.units = configuration.all_units(config) | {self.track: [self.track]}
         self.measured = configuration.units_measured(config)
         self.sample = configuration.uses_sample(config)
         self.has_truth = self.sample or config["images"]["ground_truth"] is not None
@@ -180,12 +192,15 @@ class _Plan:
         return Work("images", rule, script, jobs, number, "pictures", role, tasks)
 
     def synthesis(self) -> Iterator[Work]:
+        yield self.synthesised(self.trained)
+
+    def synthesised(self, families: list[str]) -> Work:
         section = self.config["synthesis"]
-        copies = len(self.trained) * self.classes * (1 + section["copies"])
+        copies = len(families) * self.classes * (1 + section["copies"])
         megapixels = copies * section["side"] ** 2 / 1e6
         size = self.pictures.copy_bytes
-        yield Work(
-            "synthesis", "synthesise", "synthesise.py", section["shards"] * len(self.trained), copies, "copies",
+        return Work(
+            "synthesis", "synthesise", "synthesise.py", section["shards"] * len(families), copies, "copies",
             tasks={"render": megapixels}, stored=None if size is None else size * megapixels,
         )  # fmt: skip
 
@@ -225,12 +240,12 @@ class _Plan:
 
     def models(self, families: list[str], backbone: str, what: str, classes: int) -> Work:
         """The trainings of some families on one backbone."""
-        section, side, network = self.config["training"], self.config["synthesis"]["side"], self.network(backbone)
+        section, side, network = self.training(families[0]), self.config["synthesis"]["side"], self.network(backbone)
         batch = section["classes_per_batch"] * section["copies_per_class"]
         number = batch * sum(self.training(family)["steps"] for family in families)
         cost = self.cost(network, side)
-        head = layers([cost.width, section["projector_hidden"], section["embedding"]])
-        classifier = section["embedding"] * classes
+        head = layers(heads(cost, section))
+        classifier = sum(heads(cost, section)[2:]) * classes
         return Work(
             "training", "train_model", "train_model.py", len(families), number, "pictures", what,
             tasks={f"train.{network}": number * training_multiply_adds(cost, section, classes)},
@@ -306,6 +321,8 @@ class _Plan:
 
     def scales(self, unit: str, role: str) -> list[int]:
         """The scales at which a unit describes a role."""
+        if unit == self.track:
+            return self.config["descriptor_track"]["scales"]
         if self.units[unit][0].split(".", 1)[0] in self.pair_families:
             return self.config["second_submission"]["scales"]
         return self.config["tiles"]["scales"] if role == "tiles" else self.config["scales"]
@@ -321,7 +338,7 @@ class _Plan:
 
     def describing(self, rule: str, script: str, units: list[str], role: str, shards: int, rows: int) -> Work:
         """Jobs that describe `rows` pictures or parts of a role with every model of `units`."""
-        section, kept = self.config["descriptors"], self.config["whitening"]["dimensions"]
+        section = self.config["descriptors"]
         whole = rows if rule == "fit_whitening" else self.count["references" if role == "tiles" else role]
         tasks: dict[str, float] = {}
         loading: dict[str, float] = {}
@@ -330,11 +347,12 @@ class _Plan:
         for unit in units:
             models = self.units[unit]
             family, scales = models[0].split(".", 1)[0], self.scales(unit, role)
+            kept = self.dimensions(unit)
             look = configuration.preprocessing_of(self.config, models[0], role)
             _add(loading, "decode", self.pixels(whole))
             _add(loading, "blur" if look["blur"] else "", self.pixels(whole))
             _add(loading, "grey" if look["grey"] else "", self.pixels(whole))
-            cut = "cut_parts" if role in self.parts else "cut_whole"
+            cut = "cut_parts" if role in self.parts and unit != self.track else "cut_whole"
             _add(loading, cut, rows * sum(scale**2 for scale in scales) / 1e6)
             held = active = longest = fitting = 0
             for model in models:
@@ -343,7 +361,7 @@ class _Plan:
                     cost = self.cost(network, scale)
                     width, head = self.descriptor(cost, family)
                     _add(tasks, f"forward.{network}", rows * (cost.multiply_adds + head))
-                    _add(tasks, "project", rows * width * kept)
+                    _add(tasks, "project" if self.whitened(unit) else "", rows * width * kept)
                     block = FLOAT * largest * (width if rule == "fit_whitening" else kept)
                     held, longest = held + block, max(longest, block)
                     active = max(active, cost.peak * min(section["batch"], largest))
@@ -362,10 +380,22 @@ class _Plan:
 
     def descriptor(self, cost: Cost, family: str) -> tuple[int, int]:
         """Length of a raw descriptor, and multiply-adds of what follows the backbone."""
-        section = self.config["training"]
-        if self.config["descriptors"]["kind"] == "feature" or not self.training(family)["steps"]:
+        section = self.training(family)
+        feature = self.config["descriptors"]["kind"] == "feature" and "matrix" not in section
+        if feature or not section["steps"]:
             return cost.width, 0
-        return section["embedding"], layers([cost.width, section["projector_hidden"], section["embedding"]])
+        return heads(cost, section)[-1], layers(heads(cost, section))
+
+    def whitened(self, unit: str) -> bool:
+        """Whether a unit's descriptors are whitened: all but those of a second head."""
+        return unit != self.track or not self.training(unit.split(".", 1)[0])["steps"]
+
+    def dimensions(self, unit: str) -> int:
+        """Length of a unit's descriptors as they are kept."""
+        track, whitened = self.config["descriptor_track"]["dimensions"], self.config["whitening"]["dimensions"]
+        if unit != self.track:
+            return whitened
+        return min(track, whitened) if self.whitened(unit) else track
 
     def matching(self) -> Iterator[Work]:
         tiles = self.described()["tiles"]
@@ -423,6 +453,30 @@ class _Plan:
         gain = bool(configuration.initialisations(self.config))
         yield self.starting("evaluation", "measure_training_gain", "measure_training_gain.py", gain)
 
+    def descriptor_track(self) -> Iterator[Work]:
+        """The jobs of the descriptor track that `rule all` does not have."""
+        family, backbone = self.track.split(".", 1)
+        unit, trained = [self.track], [family] if self.training(family)["steps"] else []
+        yield self.synthesised(trained)
+        if trained:
+            yield self.models(trained, backbone, self.track, self.classes)
+        replaces = self.config["descriptor_track"]["replacement"]["confidence"] is not None
+        yield self.starting("", "replace_queries", "replace_queries.py", replaces)
+        if not trained:
+            fitted = min(self.config["whitening"]["samples"], self.count["training"])
+            yield self.describing("fit_whitening", "fit_whitening.py", unit, "training", 1, fitted)
+        for role in ("training", "references", "queries"):
+            yield self.describing("describe", "describe.py", unit, role, self.shards[role], self.count[role])
+        similarities = self.count["queries"] * self.count["training"]
+        vectors = self.dimensions(self.track) * (self.count["queries"] + self.count["references"])
+        yield Work(
+            "", "stretch_descriptors", "stretch_descriptors.py", 1, similarities, "similarities",
+            tasks={"search": similarities * self.dimensions(self.track)}, stored=FLOAT * vectors,
+            memory=FLOAT * (2 * vectors + self.dimensions(self.track) * self.count["training"]),
+        )  # fmt: skip
+        yield self.starting("", "evaluate_descriptors", "evaluate_descriptors.py", self.has_truth)
+        yield self.starting("", "draw_synthesis_sheet", "draw_synthesis_sheet.py", len(trained))
+
     def report(self) -> Iterator[Work]:
         table, curves = self.config["backbone_table"], "draw_loss_curves.py"
         methods = {table[backbone]["weights"]["source"] for backbone in configuration.pretrained(self.config)}
@@ -456,8 +510,14 @@ def pretraining_multiply_adds(method: str, cost: Cost, section: Mapping[str, Any
 
 def training_multiply_adds(cost: Cost, section: Mapping[str, Any], classes: int) -> float:
     """Of one picture in a training step, head and classifier included; `section`: training."""
-    head = layers([cost.width, section["projector_hidden"], section["embedding"]])
-    return 3 * (cost.multiply_adds + head + section["embedding"] * classes)
+    widths = heads(cost, section)
+    return 3 * (cost.multiply_adds + layers(widths) + sum(widths[2:]) * classes)
+
+
+def heads(cost: Cost, section: Mapping[str, Any]) -> list[int]:
+    """Widths of a training from the feature on: hidden, embedding, second head. All after the hidden one classify."""
+    matrix = [section["matrix"]["dimensions"]] if "matrix" in section else []
+    return [cost.width, section["projector_hidden"], section["embedding"], *matrix]
 
 
 def whitening_multiply_adds(rows: int, width: int) -> float:

@@ -74,47 +74,33 @@ def by_stage(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def markdown(table: pd.DataFrame, rates: Mapping[str, Rate], pictures: Pictures, query_parts: int) -> str:
-    """The bill as a page of Markdown."""
+def markdown(
+    table: pd.DataFrame, track: pd.DataFrame, rates: Mapping[str, Rate], pictures: Pictures, query_parts: int
+) -> str:
+    """The bill as a page of Markdown; `track`: the rows of the descriptor track, which is made only if asked for."""
     counted = ", ".join(f"{number:,} {role}" for role, number in pictures.count.items())
     introduction = INTRODUCTION.format(
         pictures=counted, megapixels=pictures.megapixels, parts=query_parts / pictures.count["queries"]
     )
-    stages = [
-        [
-            str(row.stage),
-            f"{row.jobs:,}",
-            _sum(row.gpu_hours, row.gpu_known),
-            _sum(row.cpu_hours, row.cpu_known),
-            _bytes(row.stored_bytes),
-            _bytes(row.memory_bytes),
-        ]
-        for row in _rows(by_stage(table))
-    ]
-    rules = [
-        [
-            f"{row.rule} {row.what}".strip(),
-            f"{row.jobs:,}",
-            f"{_short(row.amount)} {row.unit}",
-            _hours(row.gpu_hours),
-            _hours(row.cpu_hours),
-            _bytes(row.stored_bytes),
-            _bytes(row.memory_bytes),
-        ]
-        for row in _rows(table)
-    ]
+    headings = ["GPU-hours", "CPU-hours", "storage", "memory of a job"]
     measured = [
         [kind, f"{rate.value:.4g} {rate.unit}/s", f"{rate.device} ({rate.processor.upper()})", rate.date, rate.command]
         for kind, rate in rates.items()
     ]
-    missing = sorted({name for cell in table["not_measured"] for name in cell.split("; ") if name})
+    missing = sorted(
+        {name for cell in [*table["not_measured"], *track["not_measured"]] for name in cell.split("; ") if name}
+    )
     sections = [
         "# Bill\n",
         introduction,
         "## By stage\n",
-        _table(["stage", "jobs", "GPU-hours", "CPU-hours", "storage", "memory of a job"], stages),
+        _table(["stage", "jobs", *headings], map(_stage, _rows(by_stage(table)))),
         "## By rule\n",
-        _table(["rule", "jobs", "work", "GPU-hours", "CPU-hours", "storage", "memory of a job"], rules),
+        _table(["rule", "jobs", "work", *headings], map(_rule, _rows(table))),
+        "## Descriptor track\n",
+        "What `snakemake descriptor_track` adds, not counted above.\n",
+        _table(["stage", "jobs", *headings], map(_stage, _rows(by_stage(track).iloc[:1]))),
+        _table(["rule", "jobs", "work", *headings], map(_rule, _rows(track))),
         "## Rates\n",
         _table(["kind", "rate", "device", "date", "command"], measured),
         f"Not measured: {', '.join(missing)}.\n" if missing else "",
@@ -162,6 +148,31 @@ def draw(table: pd.DataFrame, path: str | Path) -> None:
 def _rows(table: pd.DataFrame) -> Iterator[Any]:
     """Rows as named tuples."""
     return iter(table.itertuples(index=False))
+
+
+def _stage(row: Any) -> list[str]:
+    """The cells of a row of `by_stage`."""
+    return [
+        str(row.stage),
+        f"{row.jobs:,}",
+        _sum(row.gpu_hours, row.gpu_known),
+        _sum(row.cpu_hours, row.cpu_known),
+        _bytes(row.stored_bytes),
+        _bytes(row.memory_bytes),
+    ]
+
+
+def _rule(row: Any) -> list[str]:
+    """The cells of a row of `by_rule`."""
+    return [
+        f"{row.rule} {row.what}".strip(),
+        f"{row.jobs:,}",
+        f"{_short(row.amount)} {row.unit}",
+        _hours(row.gpu_hours),
+        _hours(row.cpu_hours),
+        _bytes(row.stored_bytes),
+        _bytes(row.memory_bytes),
+    ]
 
 
 def _hours(hours: float) -> str:

@@ -24,6 +24,8 @@ ROLES = ("training", "references", "queries")
 OTHER_ROLES = ("backgrounds", "pretraining")
 #: Ways to make a backbone's weights here: sections of `pretraining`, and sources of weights.
 PRETRAINING_METHODS = ("barlow_twins", "momentum_teacher")
+#: Keys of `descriptor_track` that its training has beside those of `training`.
+MATRIX_KEYS = ("dimensions", "cross_entropy_weight", "distillation_weight", "temperature", "detach_teacher")
 
 
 def uses_sample(config: Config) -> bool:
@@ -42,10 +44,15 @@ def given_roles(config: Config) -> list[str]:
 
 
 def training_of(config: Config, family: str) -> dict[str, Any]:
-    """The section `training` as it holds for a family: its steps times the table's `steps_factor`, and `augment`."""
+    """The section `training` as it holds for a family: its steps times the table's `steps_factor`, and `augment`.
+
+    That of the descriptor track has a second head, too, `matrix`.
+    """
     factor = config["family_table"][family].get("steps_factor", 1)
     augment = family not in pair_families(config) or config["second_submission"]["augment"]
-    return config["training"] | {"steps": round(config["training"]["steps"] * factor), "augment": augment}
+    track = config["descriptor_track"]
+    matrix = {"matrix": {key: track[key] for key in MATRIX_KEYS}} if family == track["family"] else {}
+    return config["training"] | {"steps": round(config["training"]["steps"] * factor), "augment": augment} | matrix
 
 
 def pair_families(config: Config) -> list[str]:
@@ -85,9 +92,15 @@ def untrained_families(config: Config) -> list[str]:
 
 
 def all_units(config: Config) -> dict[str, list[str]]:
-    """The units of all families, the untrained ones and those of pairs too: {unit: its models}."""
+    """The units of the matching track, the untrained ones and those of pairs too: {unit: its models}."""
     families = config["families"] + untrained_families(config) + pair_families(config)
     return {unit: models for family in families for unit, models in units_of(config, family).items()}
+
+
+def track_model(config: Config) -> str:
+    """The model of the descriptor track, FAMILY.BACKBONE; it is a unit of its own."""
+    track = config["descriptor_track"]
+    return f"{track['family']}.{track['backbone'] or config['backbones'][0]}"
 
 
 def initialisations(config: Config) -> dict[str, str]:
@@ -130,6 +143,7 @@ def check(config: Config) -> None:
     """
     _check_names(config)
     _check_pair_families(config)
+    _check_descriptor_track(config)
     _check_votes(config)
     _check_parts(config)
     _check_backbones(config)
@@ -265,6 +279,37 @@ def _check_pair_families(config: Config) -> None:
         raise InputError("second_submission.scales is empty: name a scale, or leave it out by an empty families")
 
 
+def _check_descriptor_track(config: Config) -> None:
+    """The descriptor track has a family of its own, and a detector where it replaces queries."""
+    track = config["descriptor_track"]
+    family, backbone = track["family"], track["backbone"]
+    where = f"descriptor_track.family is {family}"
+    if family not in config["family_table"]:
+        raise InputError(f"{where}, which is not in family_table; {hint(family, config['family_table'])}")
+    others = {
+        "families": config["families"],
+        "evaluation.untrained_families": config["evaluation"]["untrained_families"],
+        "second_submission.families": pair_families(config),
+    }
+    for key, named in others.items():
+        if family in named:
+            raise InputError(f"{where}, which {key} names, too: the descriptor track's model is another one")
+    if backbone is not None and backbone not in config["backbones"]:
+        known = hint(backbone, config["backbones"])
+        raise InputError(f"descriptor_track.backbone is {backbone}, which is not among backbones; {known}")
+    if not track["cross_entropy_weight"] and not track["distillation_weight"]:
+        raise InputError(
+            "descriptor_track.cross_entropy_weight and descriptor_track.distillation_weight are both 0: the second "
+            "head would learn nothing"
+        )
+    confidence = track["replacement"]["confidence"]
+    if confidence is not None and not detects(config):
+        raise InputError(
+            f"descriptor_track.replacement.confidence is {confidence}, but parts.kinds does not name detected_overlay: "
+            "there is no detector"
+        )
+
+
 def _check_votes(config: Config) -> None:
     votes = {f"ensembling.{key}": config["ensembling"][key] for key in ("vote", "tile_vote")}
     if pair_families(config):
@@ -346,7 +391,7 @@ def _check_detection(config: Config) -> None:
 
 
 def _check_training(config: Config) -> None:
-    for family in [*config["families"], *pair_families(config)]:
+    for family in [*config["families"], *pair_families(config), config["descriptor_track"]["family"]]:
         settings = training_of(config, family)
         steps, epochs = settings["steps"], settings["epochs"]
         factor = config["family_table"][family].get("steps_factor", 1)
@@ -381,7 +426,7 @@ def _check_chains(config: Config) -> None:
     synthesis = config["synthesis"]
     for name, settings in synthesis["chain"]["steps"].items():
         plan.plan_step(name, settings, f"synthesis.chain.steps.{name}")
-    for family in config["families"]:
+    for family in [*config["families"], config["descriptor_track"]["family"]]:
         if training_of(config, family)["steps"]:
             row = config["family_table"][family]
             steps = plan.plan_chain(

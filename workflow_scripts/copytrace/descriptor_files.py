@@ -26,7 +26,7 @@ def write_descriptors(
     path: str | Path, parts: pd.DataFrame, vectors: Vectors, attributes: Mapping[str, Mapping[str, str]]
 ) -> None:
     """Write a descriptor file; `parts` holds the rows that `vectors` describe, `attributes` those of each model."""
-    with _new_file(path) as file:
+    with new_file(path) as file:
         file.create_dataset("image_ids", data=list(parts.image_id), dtype=h5py.string_dtype())
         file["parts"] = parts.part.to_numpy(np.int16)
         for model, named in attributes.items():
@@ -36,7 +36,7 @@ def write_descriptors(
 
 
 @contextmanager
-def _new_file(path: str | Path) -> Iterator[h5py.File]:
+def new_file(path: str | Path) -> Iterator[h5py.File]:
     """An HDF5 file that becomes `path`. Through a file of Python: HDF5's own crash on a full disk."""
     with (
         runtime.atomic_output(path) as temporary,
@@ -71,7 +71,7 @@ def open_descriptors(path: str) -> h5py.File:
 
 def write_whitening(path: str | Path, whitenings: Mapping[tuple[str, int], Whitening]) -> None:
     """Write the whitening of every (model, scale) of a unit: groups MODEL/SCALE with `mean` and `matrix`."""
-    with _new_file(path) as file:
+    with new_file(path) as file:
         for (model, scale), whitening in whitenings.items():
             file[f"{model}/{scale}/mean"] = whitening.mean
             file[f"{model}/{scale}/matrix"] = whitening.matrix

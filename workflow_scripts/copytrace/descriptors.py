@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from copytrace import runtime
 from copytrace.devices import autocast, keep_freed_memory, pick_device
 from copytrace.imaging import load_image
-from copytrace.networks.model import CopyModel, load_copy_model
+from copytrace.networks.model import CopyModel, Kind, load_copy_model
 from copytrace.preprocessing import Preprocessing, cut_to_scale, to_network_input
 from copytrace.provenance import file_digest
-from copytrace.whitening import Whitening
+
+#: What makes descriptors of raw ones: float32 [n, d] → [n, k].
+Finishing = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def load_models(specifications: list[dict[str, Any]]) -> list[LoadedModel]:
 class DescriptorSettings:
     """The section `descriptors` of the configuration, as far as extraction needs it."""
 
-    kind: Literal["feature", "embedding"]
+    kind: Kind
     gem: Literal["published", "learned"]
     precision: str
     batch: int
@@ -93,13 +95,13 @@ def describe(
     settings: DescriptorSettings,
     threads: int,
     workers: int = 0,
-    whitenings: Mapping[tuple[str, int], Whitening] | None = None,
+    finishing: Mapping[tuple[str, int], Finishing] | None = None,
 ) -> dict[tuple[str, int], np.ndarray]:
     """Descriptors of all parts of `pictures` (manifest rows), in the order of pictures and part numbers.
 
-    Every picture is decoded once, by `workers` processes (0: by this one). With `whitenings`, one for each model and
-    scale, they are whitened batch by batch: raw ones of a large shard are many times as large. Returns {(model,
-    scale): float32 [parts, d]}; d is there even where there are no parts.
+    Every picture is decoded once, by `workers` processes (0: by this one). With `finishing`, such as the whitening of
+    each model and scale, they are finished batch by batch: raw ones of a large shard may be many times as large.
+    Returns {(model, scale): float32 [parts, d]}; d is there even where there are no parts.
     """
     device = pick_device()
     keep_freed_memory()
@@ -119,16 +121,16 @@ def describe(
                 for model in models:
                     if model.preprocessing == preprocessing:
                         vectors = forward(model.network, network_input, settings)
-                        if whitenings is not None:
-                            vectors = whitenings[model.name, scale].apply(vectors)
+                        if finishing is not None:
+                            vectors = finishing[model.name, scale](vectors)
                         out[model.name, scale].append(vectors)
                         meter.add(len(pixels))
     described = {}
     for model in models:
         for scale in scales:
             nothing = np.empty((0, model.network.dimensions(settings.kind)), np.float32)
-            if whitenings is not None:
-                nothing = whitenings[model.name, scale].apply(nothing)
+            if finishing is not None:
+                nothing = finishing[model.name, scale](nothing)
             # taken from `out`, so that no more than one of them is held twice
             described[model.name, scale] = np.concatenate([nothing, *out.pop((model.name, scale), [])])
     return described

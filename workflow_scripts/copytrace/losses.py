@@ -14,6 +14,19 @@ def label_smoothed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smo
     return functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
+def distillation(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float, detach_teacher: bool = False
+) -> torch.Tensor:
+    """−Σ_c softmax(z_A/T)_c · log softmax(z_B/T)_c, mean over the batch (BoT sheet, 4.2); no factor T².
+
+    `student` z_B and `teacher` z_A: logits [n, C] of the same pictures. As published the gradient flows into the
+    teacher, too; not with `detach_teacher`. Returns a float32 scalar.
+    """
+    teacher = teacher.detach() if detach_teacher else teacher
+    target = functional.softmax(teacher.float() / temperature, dim=1)
+    return functional.cross_entropy(student.float() / temperature, target)
+
+
 def soft_margin_triplet(features: torch.Tensor, labels: torch.Tensor, margin: float = 0.0) -> torch.Tensor:
     """Batch-hard triplet loss with a soft margin on Euclidean distances, mean over anchors (D²LV sheet, 4.2).
 

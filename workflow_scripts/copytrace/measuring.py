@@ -89,7 +89,13 @@ def measure(config: Config, scripts: Path, threads: int) -> RatesFile:
         measuring = _Measuring(config, Path(folder))
         measuring.everything()
     one = bill.Pictures(dict.fromkeys(given_roles(config), 1), megapixels=1, found_parts=1)
-    started = sorted({work.script for work in bill.plan(config, one, backbone_cost, detector_cost)})
+    started = sorted(
+        {
+            work.script
+            for plan in (bill.plan, bill.plan_track)
+            for work in plan(config, one, backbone_cost, detector_cost)
+        }
+    )
     return RatesFile(measuring.rates, {script: start(scripts / script) for script in started}, measuring.found)
 
 

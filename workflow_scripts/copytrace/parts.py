@@ -9,7 +9,7 @@ a row of a table, cut from the decoded picture where it is used.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -192,6 +192,30 @@ def detected_parts(detections: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataF
     boxes = np.concatenate([first, np.maximum(boxes[:, 2:], first + 1)], axis=1)
     ranks, confidences = overlays["rank"].to_numpy(), overlays["confidence"].to_numpy()
     return _found_parts(picture, ranks, boxes, confidences, "detected_overlay")
+
+
+def replaced_pictures(
+    detections: pd.DataFrame,
+    pictures: pd.DataFrame,
+    confidence: float,
+    box: Literal["most_confident", "last_wins"],
+) -> pd.DataFrame:
+    """One part for each picture: a detected overlay that is sure enough, else the whole (BoT sheet, 5.1).
+
+    Args:
+        detections, pictures: as for `detected_parts`; boxes are in pixels of the picture, not of what the detector saw.
+        confidence: a box must be surer than this.
+        box: which of several; `last_wins`, as published, is the least sure, which the original writes last.
+
+    Returns:
+        The parts table, `COLUMNS`.
+    """
+    detected = detected_parts(detections, pictures)
+    sure = detected[detected["score"] > confidence].sort_values("rank", kind="stable")  # the surest first
+    chosen = sure[~sure.index.duplicated(keep="first" if box == "most_confident" else "last")]
+    whole = fixed_query_parts(pictures["width"].to_numpy(), pictures["height"].to_numpy(), ["whole"])
+    table = pd.concat([whole[~whole.index.isin(chosen.index)], chosen]).sort_index()
+    return parts_table([table], pictures["image_id"], ["whole", "detected_overlay"])
 
 
 def _found_parts(

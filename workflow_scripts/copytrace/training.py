@@ -1,8 +1,9 @@
-"""Training of one model: a family's synthesised set × a backbone (D²LV sheet, section 4)."""
+"""Training of one model: a family's synthesised set × a backbone (D²LV sheet, section 4; BoT sheet, section 4)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,22 @@ from copytrace.synthesis.tarset import TrainingSet
 
 
 @dataclass(frozen=True)
+class MatrixSettings:
+    """The second head of the descriptor track and its losses: keys of the section `descriptor_track`."""
+
+    dimensions: int
+    cross_entropy_weight: float
+    distillation_weight: float
+    temperature: float
+    detach_teacher: bool
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
-    """The section `training` of the configuration as it holds for a family; `augment`: flip and shift the copies."""
+    """The section `training` of the configuration as it holds for a family; `augment`: flip and shift the copies.
+
+    `matrix`: of the descriptor track's family, the second head.
+    """
 
     steps: int
     epochs: int
@@ -45,6 +60,13 @@ class TrainingSettings:
     padding_reference_side: int | None
     precision: str
     augment: bool
+    matrix: MatrixSettings | None = None
+
+    @classmethod
+    def from_table(cls, section: Mapping[str, Any]) -> TrainingSettings:
+        """The section as `configuration.training_of` gives it."""
+        matrix = {"matrix": MatrixSettings(**section["matrix"])} if "matrix" in section else {}
+        return cls(**{**section, **matrix})
 
     @property
     def steps_per_epoch(self) -> int:
@@ -128,8 +150,15 @@ class CopyTraining(StepModule):
         loss = self.settings.cross_entropy_weight * cross_entropy + self.settings.triplet_weight * triplet
         with torch.no_grad():
             accuracy = (logits.argmax(1) == labels).float().mean()
-        self.record(cross_entropy=cross_entropy, triplet=triplet, accuracy=accuracy)
-        return loss
+        more, figures = self.loss_of_second_head(embedding, logits, labels)
+        self.record(cross_entropy=cross_entropy, triplet=triplet, accuracy=accuracy, **figures)
+        return loss + more
+
+    def loss_of_second_head(
+        self, embedding: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor | float, dict[str, torch.Tensor]]:
+        """What a second head adds to the loss, and its figures for the curve; there is none."""
+        return 0.0, {}
 
     def configure_optimizers(self) -> Any:
         """Adam without weight decay; the published schedule as a function of the number of epochs."""
@@ -151,6 +180,32 @@ class CopyTraining(StepModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class TrackTraining(CopyTraining):
+    """BoT: a second head learns the classes, and what the embedding's classifier says of them (BoT sheet, 4.2).
+
+    L = 10·CE_A + 1·CE_B + 2·KD + 1·triplet with the published weights. Its gradients flow through the embedding into
+    projector and backbone.
+    """
+
+    def __init__(self, model: CopyModel, classes: int, settings: TrainingSettings, identity: tuple[object, ...]):
+        super().__init__(model, classes, settings, identity)
+        assert settings.matrix is not None
+        self.matrix = settings.matrix
+        with seeded(*identity, "matrix classifier"):
+            self.matrix_classifier = Classifier(self.matrix.dimensions, classes)
+
+    def loss_of_second_head(
+        self, embedding: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor | float, dict[str, torch.Tensor]]:
+        """Weighted cross-entropy and distillation of the second head."""
+        assert self.model.matrix is not None
+        own = self.matrix_classifier(self.model.matrix(embedding))
+        cross_entropy = losses.label_smoothed_cross_entropy(own, labels, self.settings.label_smoothing)
+        distilled = losses.distillation(own, logits, self.matrix.temperature, self.matrix.detach_teacher)
+        loss = self.matrix.cross_entropy_weight * cross_entropy + self.matrix.distillation_weight * distilled
+        return loss, {"matrix_cross_entropy": cross_entropy, "distillation": distilled}
+
+
 def stripped(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What a finished model is made of: its state without the classifier, which lies outside of it."""
+    """What a finished model is made of: its state without the classifiers, which lie outside of it."""
     return {name: value.detach().cpu() for name, value in model.state_dict().items()}

@@ -18,9 +18,13 @@ class Whitening:
 
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Features [n, d] → unit descriptors float32 [n, k]; a feature equal to the mean stays zero."""
-        projected = (features.astype(np.float32) - self.mean) @ self.matrix
-        length = np.linalg.norm(projected, axis=1, keepdims=True)
-        return projected / np.maximum(length, np.float32(1e-12))
+        return unit_length((features.astype(np.float32) - self.mean) @ self.matrix)
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Rows of `vectors` [n, d], each divided by its L2 norm; a row of zeros stays zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(length, np.float32(1e-12))
 
 
 def fit_whitening(features: np.ndarray, dimensions: int, power: float) -> Whitening:

@@ -1,4 +1,4 @@
-"""What follows the pooled feature in training: D²LV's projector and its classifier (D²LV sheet, 4.1)."""
+"""What follows the pooled feature: projector and classifier (D²LV sheet, 4.1), BoT's second head (BoT sheet, 4.1)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,27 @@ class Projector(nn.Module):
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
         """[n, feature_dim] → [n, embedding]."""
         return self.norm(self.mlp(feature))
+
+
+class Matrix(nn.Module):
+    """BN, LeakyReLU, Linear, BN: embedding [n, embedding] → short descriptor [n, dimensions]; BoT's "matrix" head.
+
+    Published: 8192 → 256. The last batch norm's bias is 0 and frozen, as the projector's.
+    """
+
+    def __init__(self, embedding: int, dimensions: int):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.BatchNorm1d(embedding),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(embedding, dimensions),
+        )
+        self.norm = nn.BatchNorm1d(dimensions)
+        self.norm.bias.requires_grad_(False)
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """[n, embedding] → [n, dimensions]."""
+        return self.norm(self.mlp(embedding))
 
 
 class Classifier(nn.Linear):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -28,3 +30,11 @@ def class_table(manifest: pd.DataFrame, stride: int, faces: pd.DataFrame | None 
     classes = pd.concat(parts, ignore_index=True)
     classes.insert(0, "class_id", np.arange(len(classes)))
     return classes
+
+
+def class_ids(training: str | Path, stride: int | None, faces: str | Path | None) -> set[str]:
+    """Ids of the training pictures that are classes, from files with `class_table`'s tables; none without a stride."""
+    if stride is None:
+        return set()
+    found = pd.read_parquet(faces) if faces else None
+    return set(class_table(pd.read_parquet(training), stride, found)["image_id"])

@@ -1,0 +1,104 @@
+"""What each step of the descriptor track is worth: the figures of docs/results.md, on the sample or on photographs.
+
+Runs `snakemake descriptor_track` untrained, trained, with a detached teacher, and with queries replaced by what the
+detector finds, and prints each evaluation and what one variant gains over another on the same bootstrap draws.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from photographs import make_queries
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "workflow_scripts"))
+
+from copytrace import ablation, ground_truth, metrics, submission, track_evaluation  # noqa: E402
+
+#: Small enough for two cores: an ImageNet MobileNetV2 trained on 128-pixel copies.
+PHOTOGRAPHS = {
+    "backbones": ["mobilenet_v2"],
+    "synthesis": {"side": 128},
+    "family_table": {"track_CC": {"steps_factor": 1}},
+    "training": {"steps": 300},
+    "detection": {"backbone": "mobilenet_v2", "side": 128, "steps": 500},
+    "descriptor_track": {"scales": [100, 128, 160, 200]},
+}
+
+
+def main() -> None:
+    """Read the arguments, run the workflow in every variant, compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="folder for queries, results and figures")
+    parser.add_argument("--photographs", type=Path, help="folder with training/ and references/; left out: the sample")
+    parser.add_argument("--copies", type=int, default=300, help="of photographs: queries made from references")
+    parser.add_argument("--without-source", type=int, default=300, help="of photographs: queries without a source")
+    parser.add_argument("--settings", type=yaml.safe_load, default={}, help="further settings, YAML")
+    parser.add_argument("--confidences", type=float, nargs="*", default=[0.3, 0.5], help="to replace queries above")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cores", default="all")
+    args = parser.parse_args()
+    output = args.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    images = (
+        make_queries(args.photographs.resolve(), output, args.copies, args.without_source, args.seed)
+        if args.photographs
+        else {}
+    )
+    common = [{"results": str(output / "results"), "seed": args.seed, "images": images}, args.settings]
+    profile = [REPOSITORY / "profiles" / "photos.yaml"] if args.photographs else []
+    variants: dict[str, dict[str, Any]] = {
+        "untrained": {"family_table": {"track_CC": {"steps_factor": 0}}},
+        "detached teacher": {"descriptor_track": {"detach_teacher": True}},
+        "trained": {},
+    }
+    for confidence in args.confidences:
+        variants[f"trained, boxes above {confidence:g}"] = {
+            "parts": {"kinds": ["whole", "detected_overlay"]},
+            "descriptor_track": {"replacement": {"confidence": confidence}},
+        }
+    rows = {}
+    for name, changes in variants.items():
+        overlays = [*profile]
+        for number, overlay in enumerate([PHOTOGRAPHS if args.photographs else {}, *common, changes]):
+            overlays.append(output / f"overlay-{number}.yaml")
+            overlays[-1].write_text(yaml.safe_dump(overlay))
+        started = time.monotonic()
+        command = [sys.executable, "-m", "snakemake", "descriptor_track", "--cores", args.cores, "--quiet", "all"]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        command += ["--configfile", *map(str, overlays)]
+        subprocess.run(command, check=True, cwd=REPOSITORY, env=os.environ | {"PATH": path})
+        print(f"\n{name}: snakemake took {time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
+        results = output / "results"
+        measured = output / f"{name.replace(' ', '_')}.json"
+        shutil.copy(results / "evaluation" / "descriptors.json", measured)
+        evaluation = json.loads(measured.read_text())
+        print(f"{evaluation['protocol']['replaced_queries']} queries replaced")
+        print(pd.read_csv(results / "evaluation" / "descriptors_table.csv").to_string(index=False, float_format="%.3f"))
+        for step in evaluation["steps"]:
+            print("gain of {step}: {gain:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]".format(**step))
+        rows[name] = submitted(results, evaluation["protocol"]["pairs"], args.seed)
+    for name, row in rows.items():
+        if name != "trained":
+            low, high = metrics.interval(row.samples - rows["trained"].samples)
+            print(f"{name} over trained: {row.micro_ap - rows['trained'].micro_ap:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
+def submitted(results: Path, pairs: int, seed: int) -> ablation.Row:
+    """The measures of a run's file of descriptors, with their bootstrap samples."""
+    truth = results / "images" / "ground_truth.csv"
+    queries, references = submission.read_submission(results / "descriptors.h5")
+    task = ablation.task(ground_truth.read(truth), queries.ids, ablation.Evaluation("all", 1000, 0.95), seed, truth)
+    return ablation.measure("", "", track_evaluation.ranked(queries, references, pairs), task)
+
+
+if __name__ == "__main__":
+    main()
