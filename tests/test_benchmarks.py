@@ -1,5 +1,6 @@
 """The benchmarks at a tiny size: equal results pass, and a wrong result of the library is noticed."""
 
+import dataclasses
 import os
 import runpy
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image, ImageOps
 
 from copytrace import ensembling, imaging, matching, pdq, proposals
 from copytrace.synthesis import operations
+from copytrace.verification import geometry
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -44,6 +46,11 @@ CASES = {
         ["--side", "64", "--count", "2"],
         (operations, "perspective"),
         ImageOps.mirror,
+    ),
+    "verification": (
+        ["--pairs", "2"],
+        (geometry, "locate"),
+        lambda found: found and dataclasses.replace(found, transform=np.eye(3) / 4),
     ),
 }
 

@@ -1,0 +1,159 @@
+"""The fusion: trees as scikit-learn has them, calibration on simulated pairs, its file, margins, one source a query."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from copytrace.errors import InputError
+from copytrace.verification import fusion
+from copytrace.verification.fusion import FEATURES, SECOND_SOURCE
+
+
+def simulated(seed, count, missing=0.0):
+    """Features whose truth is drawn from a known probability: (table, copies)."""
+    draw = np.random.default_rng(seed)
+    values = draw.normal(size=(count, len(FEATURES)))
+    probability = expit(2 * values[:, 0] + values[:, 3] - 1)
+    copies = draw.random(count) < probability
+    values[draw.random(values.shape) < missing] = np.nan
+    return pd.DataFrame(values, columns=list(FEATURES)), copies
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("count", [45, 3000])
+def test_probabilities_are_those_of_scikit_learn(missing, count):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    table, copies = simulated(0, count, missing)
+    boosting = HistGradientBoostingClassifier(
+        max_iter=120, max_leaf_nodes=8, learning_rate=0.08, min_samples_leaf=20, early_stopping=False
+    ).fit(table.to_numpy(), copies)
+    fitted = fusion.fit(table, copies)
+    for other in (table, simulated(1, 500, 0.3)[0]):
+        theirs = boosting.predict_proba(other.to_numpy())[:, 1]
+        assert np.abs(fusion.predict(fitted, other) - theirs).max() < 1e-12
+    assert np.ptp(theirs) > 0.1
+
+
+def test_probabilities_are_calibrated_on_pairs_that_were_not_seen():
+    """Pairs of a predicted probability are copies that often, to three standard errors."""
+    table, copies = simulated(2, 20_000)
+    fitted = fusion.fit(table, copies)
+    table, copies = simulated(3, 20_000)
+    predicted = fusion.predict(fitted, table)
+    for low in np.arange(0, 1, 0.1):
+        chosen = (predicted >= low) & (predicted < low + 0.1)
+        error = 3 * np.sqrt(predicted[chosen].mean() * (1 - predicted[chosen].mean()) / chosen.sum())
+        assert abs(copies[chosen].mean() - predicted[chosen].mean()) < error + 0.02
+
+
+def test_stored_trees_are_read_as_they_were(tmp_path):
+    table, copies = simulated(4, 400, 0.1)
+    fitted = fusion.fit(table, copies)
+    fusion.write_fusion(tmp_path / "fusion.json", fitted)
+    assert fusion.read_fusion(tmp_path / "fusion.json") == fitted
+    columns = table[list(FEATURES)[::-1]]  # by name, not by place
+    assert (fusion.predict(fitted, columns) == fusion.predict(fitted, table)).all()
+
+
+def broken_models():
+    table, copies = simulated(5, 200)
+    text = json.loads(json.dumps(vars(fusion.fit(table, copies))))
+    endless = json.loads(json.dumps(text))
+    endless["left"][0][1], endless["right"][0][1] = 0, 0
+    outside = json.loads(json.dumps(text))
+    outside["right"][0][0] = 99
+    unnamed = text | {"features": text["features"][:1]}
+    shorter = text | {"value": text["value"][:-1]}
+    return {
+        "cut off": json.dumps(text)[:-100],
+        "something else": "[1, 2]",
+        "not the same keys": json.dumps(text | {"code": 1}),
+        "endless": json.dumps(endless),
+        "outside": json.dumps(outside),
+        "unnamed": json.dumps(unnamed),
+        "tables of different size": json.dumps(shorter),
+    }
+
+
+def test_files_that_hold_no_trees_are_refused(tmp_path):
+    for name, text in broken_models().items():
+        path = tmp_path / f"{name}.json"
+        path.write_text(text)
+        with pytest.raises(InputError, match="holds no fusion model"):
+            fusion.read_fusion(path)
+
+
+def test_the_fusion_needs_both_kinds():
+    table, _ = simulated(6, 100)
+    with pytest.raises(InputError, match="0 and 100"):
+        fusion.fit(table, np.zeros(100, bool))
+
+
+def pairs(rows):
+    """Pairs by (query, global score, inliers, query box), the rest at rest."""
+    table = pd.DataFrame(rows, columns=["query_id", "global_score", "inliers", "box"])
+    table[["query_x0", "query_y0", "query_x1", "query_y1"]] = table.pop("box").tolist()
+    table = table.assign(weighted_inliers=table.inliers / 2, hash_distance=100, local_ncc=0.1)
+    return table.assign(agreeing_share=0.2, thumbnail_ncc=0.3)
+
+
+NOWHERE = (np.nan,) * 4
+
+
+def test_features_and_margins():
+    found = fusion.feature_table(
+        pairs([("b", 0.5, 9, NOWHERE), ("a", 0.2, 4, NOWHERE), ("b", 0.7, 0, NOWHERE), ("b", 0.1, 9, NOWHERE)])
+    )
+    assert list(found.columns) == list(FEATURES) and len(found) == 4
+    assert found.global_margin.tolist() == pytest.approx([-0.2, 0.2, 0.2, -0.6])
+    assert found.inlier_margin.tolist() == pytest.approx([0, np.log(5), -np.log(10), 0])
+    assert found.log_inliers.tolist() == pytest.approx(np.log([10, 5, 1, 10]))
+    assert found.log_weighted_inliers.tolist() == pytest.approx(np.log([5.5, 3, 1, 5.5]))
+    assert found[["hash_distance", "local_ncc", "agreeing_share", "thumbnail_ncc"]].to_numpy()[0].tolist() == [
+        100, 0.1, 0.2, 0.3
+    ]  # fmt: skip
+
+
+def test_missing_global_scores_stay_missing():
+    found = fusion.feature_table(pairs([("a", np.nan, 9, NOWHERE), ("a", 0.25, 9, NOWHERE), ("a", 0.5, 9, NOWHERE)]))
+    assert found.global_score.isna().tolist() == found.global_margin.isna().tolist() == [True, False, False]
+    assert found.global_margin[1:].tolist() == [-0.25, 0.25]
+
+
+def test_one_source_per_query_but_for_disjoint_regions():
+    left, right, middle, inner = (0, 0, 100, 90), (102, 0, 200, 90), (50, 0, 150, 90), (10, 10, 20, 20)
+    table = pairs(
+        [
+            ("one", 0, 0, left), ("one", 0, 0, right), ("one", 0, 0, middle), ("one", 0, 0, inner),
+            ("two", 0, 0, NOWHERE), ("two", 0, 0, left),
+            ("three", 0, 0, NOWHERE),
+        ]
+    )  # fmt: skip
+    probabilities = np.array([0.9, 0.3, 0.8, 0.5, 0.6, 0.7, 0.2])
+    lost = logit(probabilities) - logit(fusion.one_source(table, probabilities))
+    assert lost == pytest.approx(SECOND_SOURCE * np.array([0, 0, 1, 1, 1, 0, 0]))
+
+
+def test_certain_probabilities_stay_in_their_range():
+    table = pairs([("a", 0, 0, NOWHERE)] * 2)
+    assert fusion.one_source(table, np.array([1.0, 0.0])).tolist() == [1, 0]
+
+
+def test_the_decision_reaches_its_precision_with_most_recall():
+    table, copies = simulated(7, 300)
+    fitted = fusion.fit(table, copies)
+    probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    truth = np.array([1, 1, 0, 1, 1, 0], bool)
+    assert fusion.decide_at_precision(fitted, probabilities, truth, 0.8).decision == 0.5
+    assert fusion.decide_at_precision(fitted, probabilities, truth, 0.95).decision == 0.8
+    with pytest.raises(InputError, match=r"no decision reaches a precision of 0\.9"):
+        fusion.decide_at_precision(fitted, probabilities, ~truth, 0.9)
+
+
+def test_pairs_that_look_like_unlabelled_copies():
+    table = pairs([("a", 0, inliers, NOWHERE) for inliers in (50, 51, 200)]).assign(local_ncc=[0.9, 0.81, 0.8])
+    assert fusion.suspected_copies(table).tolist() == [False, True, False]

@@ -1,0 +1,24 @@
+"""How common a local feature is: its distance to the nearest one of unrelated pictures and overlays (section 6).
+
+Captions, emoji and the frames of screenshots recur in pictures that have nothing else in common. An index of
+descriptors (`descriptor_index`) of some hundred unrelated pictures, and of the overlays that people use, tells them.
+"""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from copytrace.verification.descriptor_index import search
+from copytrace.verification.features import Features
+from copytrace.verification.matching import both_orientations
+
+
+def squared_distances(index: faiss.Index, query: Features) -> np.ndarray:
+    """Of each of a query's keypoints, as it is and mirrored, the squared distance to its nearest: float64 [2, n].
+
+    In the unit of the stored descriptors, 1 / 512; infinite where the lists that were searched are empty.
+    """
+    descriptors = both_orientations(query)
+    squared, _ = search(index, descriptors.reshape(-1, descriptors.shape[2]), 1)
+    return squared.reshape(descriptors.shape[:2]).astype(np.float64)

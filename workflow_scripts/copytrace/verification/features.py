@@ -1,0 +1,112 @@
+"""Local features of a picture: RootSIFT descriptors, a small grey picture and perceptual hashes (sections 2 to 4).
+
+RootSIFT is SIFT divided by its sum, then its root (Arandjelović and Zisserman, "Three things everyone should know to
+improve object retrieval", CVPR 2012), so that Euclidean distances compare SIFT's histograms by the Hellinger kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from copytrace import pdq
+
+#: A RootSIFT descriptor has length 1; it is stored as whole numbers in this unit, none of which reaches 256 / 512.
+UNIT = 512
+
+DIMENSIONS = 128
+_LAYOUT = (4, 4, 8)  # of SIFT in OpenCV: rows and columns of the patch as its keypoint turns it, and directions
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """How pictures are described: sides in pixels; larger pictures are reduced to them, none is enlarged."""
+
+    keypoints: int = 600
+    contrast: float = 0.01
+    longer_side: int = 320
+    grey_side: int = 160
+
+
+@dataclass(frozen=True)
+class Features:
+    """What verification knows of a picture.
+
+    Attributes:
+        descriptors: uint8 [n, 128], RootSIFT times `UNIT`, strongest keypoint first.
+        geometry: float32 [n, 4], of each keypoint x, y (the first pixel's centre is 0), diameter and angle in degrees
+            clockwise, in pixels of a frame of `size`.
+        size: width and height of that frame.
+        full_size: width and height of the picture itself.
+        grey: uint8 [height, width], the picture in grey, smaller.
+        hashes: uint8 [8, 32], `pdq.dihedral_hashes`; all zeros for a picture without content.
+    """
+
+    descriptors: np.ndarray
+    geometry: np.ndarray
+    size: tuple[int, int]
+    full_size: tuple[int, int]
+    grey: np.ndarray
+    hashes: np.ndarray
+
+
+def extract(picture: np.ndarray, settings: FeatureSettings) -> Features:
+    """Describe a picture, uint8 RGB [height, width, 3] of at least one pixel.
+
+    The same picture gives the same features in the same order, whatever the number of threads: keypoints are sorted
+    by response, then by their geometry. A picture without keypoints (one colour, a few pixels) has n = 0.
+    """
+    frame = _reduce(picture, settings.longer_side)
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    found, vectors = _detector(settings.keypoints, settings.contrast).detectAndCompute(grey, None)
+    keypoints = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32).reshape(-1, 5)
+    order = np.lexsort((*keypoints.T[3::-1], -keypoints[:, 4]))[: settings.keypoints]
+    quality = pdq.pdq_hash(frame)[1]
+    return Features(
+        root_sift(vectors[order]) if len(found) else np.empty((0, DIMENSIONS), np.uint8),
+        np.ascontiguousarray(keypoints[order, :4]),
+        (frame.shape[1], frame.shape[0]),
+        (picture.shape[1], picture.shape[0]),
+        _reduce(grey, settings.grey_side),
+        pdq.dihedral_hashes(frame) if quality else np.zeros((8, pdq.HASH_BYTES), np.uint8),
+    )
+
+
+@lru_cache(maxsize=1)
+def _detector(keypoints: int, contrast: float) -> Any:
+    """SIFT; without the precise upscaling every x and y is a quarter of a pixel off, and a mirrored x half a pixel."""
+    return cv2.SIFT.create(nfeatures=keypoints, contrastThreshold=contrast, enable_precise_upscale=True)
+
+
+def _reduce(picture: np.ndarray, longer_side: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = longer_side / max(height, width)
+    if scale >= 1:
+        return picture
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def root_sift(sift: np.ndarray) -> np.ndarray:
+    """RootSIFT in steps of 1 / `UNIT`, uint8 [n, 128], of SIFT descriptors [n, 128], none of them negative."""
+    shares = sift / np.maximum(sift.sum(axis=1, keepdims=True), 1e-12)
+    return np.minimum(np.rint(np.sqrt(shares) * UNIT), 255).astype(np.uint8)
+
+
+def mirror_descriptors(descriptors: np.ndarray) -> np.ndarray:
+    """Descriptors [n, 128] of the same keypoints in the picture mirrored left to right (section 3).
+
+    Seen along a keypoint's angle, mirroring swaps the rows of its patch and reverses the sense of all directions.
+    """
+    patches = descriptors.reshape(-1, *_LAYOUT)[:, ::-1]
+    return patches[..., -np.arange(_LAYOUT[2]) % _LAYOUT[2]].reshape(descriptors.shape)
+
+
+def mirror_geometry(geometry: np.ndarray, width: int) -> np.ndarray:
+    """Geometry [n, 4], as in `Features`, of the same keypoints in the mirrored picture of that width."""
+    x, y, diameter, angle = geometry.T
+    return np.stack([width - 1 - x, y, diameter, (180 - angle) % 360], axis=1)

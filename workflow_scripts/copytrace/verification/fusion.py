@@ -1,0 +1,230 @@
+"""One probability for a pair from all that was measured of it, and the decision (section 5 of the fact sheet).
+
+Gradient-boosted trees, fitted by scikit-learn on pairs whose truth is known. They are kept as plain numbers in a JSON
+file, and used without scikit-learn.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from copytrace import metrics, runtime
+from copytrace.errors import InputError
+
+#: What transfers from one collection to another (section 5); the share of inliers among the matches does not.
+FEATURES = (
+    "global_score",
+    "global_margin",
+    "hash_distance",
+    "log_inliers",
+    "log_weighted_inliers",
+    "local_ncc",
+    "agreeing_share",
+    "thumbnail_ncc",
+    "inlier_margin",
+)
+
+ROUNDS, LEAVES, LEARNING_RATE, LEAST_PER_LEAF = 120, 8, 0.08, 20
+
+#: A query has one source, as a rule: a candidate beside a better one loses so much, in logits,
+SECOND_SOURCE = 2.0
+#: unless its region of the query is another one: this share at most of the smaller region lies in the larger.
+DISJOINT = 0.1
+
+# Negatives that look like this are taken for copies that nobody labelled, and fitted to neither side.
+UNLABELLED_INLIERS, UNLABELLED_NCC = 50, 0.8
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Fitted trees. Node n of tree t is a leaf of `value` where `left[t][n]` is n; else it asks for `feature`.
+
+    Attributes:
+        features: names of the columns.
+        baseline: logit before the first tree.
+        feature, left, right: [trees, nodes], whole numbers; shorter trees are filled up with leaves of value 0.
+        threshold: [trees, nodes]: values up to it go left.
+        missing_left: [trees, nodes]: 1 where a missing value goes left.
+        value: [trees, nodes], logits.
+        decision: probability from which on a pair is called a copy.
+    """
+
+    features: list[str]
+    baseline: float
+    feature: list[list[int]]
+    threshold: list[list[float]]
+    missing_left: list[list[int]]
+    left: list[list[int]]
+    right: list[list[int]]
+    value: list[list[float]]
+    decision: float = 0.5
+
+
+def feature_table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The features of pairs, float64, in the order of `FEATURES`.
+
+    `pairs` has all candidates of each of its queries: `query_id`, `global_score` (score-normalised; may be missing) and
+    the columns of `verify.verify`. Margins are against the best other candidate of the query, or 0 where there is
+    none: about what an unrelated picture scores.
+    """
+    inliers = pairs.inliers.astype(np.float64).map(np.log1p)
+    table = {
+        "global_score": pairs.global_score,
+        "global_margin": pairs.global_score - _best_other(pairs.query_id, pairs.global_score),
+        "hash_distance": pairs.hash_distance,
+        "log_inliers": inliers,
+        "log_weighted_inliers": np.log1p(pairs.weighted_inliers),
+        "local_ncc": pairs.local_ncc,
+        "agreeing_share": pairs.agreeing_share,
+        "thumbnail_ncc": pairs.thumbnail_ncc,
+        "inlier_margin": inliers - _best_other(pairs.query_id, inliers),
+    }
+    return pd.DataFrame(table, columns=list(FEATURES)).astype(np.float64)
+
+
+def _best_other(groups: pd.Series, values: pd.Series) -> pd.Series:
+    """The largest value of each row's group without the row itself; 0 where there is none."""
+    place = values.groupby(groups).rank(method="first", ascending=False)
+    best, second = (groups.map(values[place == number].set_axis(groups[place == number])) for number in (1, 2))
+    return best.where(place != 1, second).fillna(0.0)
+
+
+def suspected_copies(pairs: pd.DataFrame) -> pd.Series:
+    """Whether pairs look so much like copies that, called negatives, they are rather unlabelled duplicates: bool."""
+    return (pairs.inliers > UNLABELLED_INLIERS) & (pairs.local_ncc > UNLABELLED_NCC)
+
+
+def fit(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
+    """Fit the trees to features [n] and which of them are copies, bool [n]; the decision is left at one half.
+
+    Raises InputError unless there are pairs of both kinds.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # here alone: what only predicts does without
+
+    copies = np.asarray(copies, bool)
+    if copies.all() or not copies.any():
+        raise InputError(f"the fusion needs copies and other pairs, and there are {copies.sum()} and {(~copies).sum()}")
+    boosting = HistGradientBoostingClassifier(
+        max_iter=ROUNDS,
+        max_leaf_nodes=LEAVES,
+        learning_rate=LEARNING_RATE,
+        min_samples_leaf=LEAST_PER_LEAF,
+        early_stopping=False,
+        random_state=0,
+    ).fit(table.to_numpy(np.float64), copies)
+    trees = [predictor.nodes for (predictor,) in boosting._predictors]
+    nodes = max(map(len, trees))
+
+    def column(name: str, kind: type) -> list[list[Any]]:
+        return [tree[name].astype(kind).tolist() + [kind(0)] * (nodes - len(tree)) for tree in trees]
+
+    own = [[n if n >= len(tree) or tree["is_leaf"][n] else -1 for n in range(nodes)] for tree in trees]
+    left, right = (
+        [[n if n >= 0 else child for n, child in zip(mine, children)] for mine, children in zip(own, column(side, int))]
+        for side in ("left", "right")
+    )
+    return Fusion(
+        features=list(table.columns),
+        baseline=float(boosting._baseline_prediction[0, 0]),
+        feature=column("feature_idx", int),
+        threshold=column("num_threshold", float),
+        missing_left=column("missing_go_to_left", int),
+        left=left,
+        right=right,
+        value=column("value", float),
+    )
+
+
+def predict(fusion: Fusion, table: pd.DataFrame) -> np.ndarray:
+    """The probability that each pair is a copy, before the rule of one source: float64 [n]."""
+    values = table[fusion.features].to_numpy(np.float64)
+    logits = np.full(len(values), fusion.baseline)
+    rows = np.arange(len(values))
+    columns = fusion.feature, fusion.threshold, fusion.missing_left, fusion.left, fusion.right, fusion.value
+    for tree in zip(*columns):
+        feature, threshold, missing_left, left, right, value = map(np.array, tree)
+        node = np.zeros(len(values), np.int64)
+        while (left[node] != node).any():
+            asked = values[rows, feature[node]]
+            goes_left = np.where(np.isnan(asked), missing_left[node] == 1, asked <= threshold[node])
+            node = np.where(goes_left, left[node], right[node])
+        logits += value[node]
+    return expit(logits)
+
+
+def one_source(pairs: pd.DataFrame, probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities [n] after the rule that a query has one source, of pairs as for `feature_table`.
+
+    From the best candidate of a query on, each one is a source of its own if its region of the query is disjoint from
+    those of all sources before it, as in a collage; else it loses `SECOND_SOURCE`. A candidate without a region stands
+    for the whole query.
+    """
+    boxes = pairs[["query_x0", "query_y0", "query_x1", "query_y1"]].to_numpy(np.float64)
+    boxes = np.where(np.isnan(boxes), [-np.inf, -np.inf, np.inf, np.inf], boxes)
+    lost = np.zeros(len(pairs))
+    for rows in pairs.groupby("query_id", sort=False).indices.values():
+        sources: list[np.ndarray] = []
+        for row in np.array(rows)[np.argsort(-probabilities[rows], kind="stable")]:
+            if all(_overlap(boxes[row], source) <= DISJOINT for source in sources):
+                sources.append(boxes[row])
+            else:
+                lost[row] = SECOND_SOURCE
+    return expit(logit(probabilities) - lost)
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """The share of the smaller box that lies in the other; 1 if either is the whole picture."""
+    if np.isinf(one).any() or np.isinf(other).any():
+        return 1.0
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    smaller = min(np.prod(one[2:] - one[:2]), np.prod(other[2:] - other[:2]))
+    return float(np.prod(np.maximum(sides, 0)) / max(smaller, 1e-9))
+
+
+def decide_at_precision(fusion: Fusion, probabilities: np.ndarray, copies: np.ndarray, precision: float) -> Fusion:
+    """The fusion with the decision that reaches `precision` with most recall on pairs whose truth is known.
+
+    They should contain mined look-alikes: a decision that is set on plain negatives does not hold for others.
+    Raises InputError where the precision is never reached.
+    """
+    _, decision = metrics.recall_at_precision(probabilities, copies, int(np.sum(copies)), precision)
+    if decision is None:
+        raise InputError(f"no decision reaches a precision of {precision} on the {len(copies)} pairs it is set on")
+    return replace(fusion, decision=decision)
+
+
+def write_fusion(path: str | Path, fusion: Fusion) -> None:
+    """Store the trees as JSON; every number is read back as it was."""
+    with runtime.atomic_output(path) as temporary:
+        temporary.write_text(json.dumps(asdict(fusion)) + "\n")
+
+
+def read_fusion(path: str | Path) -> Fusion:
+    """Load what `write_fusion` stored. InputError for anything else: a tree that is cut off, or that never ends."""
+    try:
+        fusion = Fusion(**json.loads(Path(path).read_text()))
+        _check(fusion)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{path} holds no fusion model ({error})") from None
+    return fusion
+
+
+def _check(fusion: Fusion) -> None:
+    feature, left, right = (np.array(table, np.int64) for table in (fusion.feature, fusion.left, fusion.right))
+    numbers = [np.array(table, np.float64) for table in (fusion.threshold, fusion.missing_left, fusion.value)]
+    trees, nodes = feature.shape
+    if any(table.shape != (trees, nodes) for table in (left, right, *numbers)):
+        raise ValueError("its tables differ in size")
+    if not ((feature >= 0) & (feature < len(fusion.features))).all():
+        raise ValueError("it asks for features that it does not name")
+    own = np.arange(nodes)
+    inner = left != own
+    if not (((left > own) & (right > own)) | ~inner).all() or (np.maximum(left, right) >= nodes).any():
+        raise ValueError("its branches do not lead on to other nodes")
