@@ -37,7 +37,7 @@ FONTS = ("OpenSans-Bold", "Lobster_1.3", "Montserrat-Bold", "PlayfairDisplay-Bol
 WORDS = (
     "the and for with your summer photo sale new now only today free world big small red house street music girl boy "
     "dog cat food travel winter night light love true fake news share follow like week year city river open closed"
-).split()
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def apply(picture: Picture, edits: list[Edit], rng: Rng, foreign: Foreign) -> Co
     for edit in edits:
         step = edit(picture, rng, foreign)
         picture, transform = np.ascontiguousarray(step.picture), step.transform @ transform
-        x, y, width, height = step.window or (0, 0, picture.shape[1], picture.shape[0])
-        region = clip(project(step.transform, region) - (x, y), (width, height)) + (x, y)
+        *corner, width, height = step.window or (0, 0, picture.shape[1], picture.shape[0])
+        region = clip(project(step.transform, region) - corner, (width, height)) + corner
     return Copy(picture, transform / transform[2, 2], region, project(np.linalg.inv(transform), region))
 
 
@@ -161,7 +161,7 @@ def _font(rng: Rng, size: float) -> Any:
 def _text(rng: Rng, font: Any, width: float) -> str:
     """Lines of words, none wider than `width` unless it is a single word."""
     lines = [""]
-    for word in rng.choice(WORDS, int(rng.integers(3, 11))):
+    for word in rng.choice(WORDS.split(), int(rng.integers(3, 11))):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > width:
             lines.append(str(word))
