@@ -70,8 +70,7 @@ def lines(pairs: pd.DataFrame, truth: pd.DataFrame, costs: pd.DataFrame, model: 
     out += ["", *kinds_table(judged, truth, model.decision)]
     out += ["", *decision_table(judged, truth, model.decision)]
     out += ["", *reliability_table(judged)]
-    out += ["", *boxes_table(judged, truth, model.decision)]
-    return out + ["", *costs_table(costs)]
+    return [*out, "", *boxes_table(judged, truth, model.decision), "", *costs_table(costs)]
 
 
 # ---------------------------------------------------------------- steps

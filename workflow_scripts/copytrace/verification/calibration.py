@@ -7,10 +7,12 @@ some reference much alike, take part in the decision alone. What is said of a pa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import beta
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from copytrace import runtime
 from copytrace.errors import InputError
@@ -18,6 +20,8 @@ from copytrace.verification import fusion
 from copytrace.verification.fusion import Fusion
 
 ROLES = ("copy", "negative", "look-alike")
+
+ROUNDS, LEAVES, LEARNING_RATE, LEAST_PER_LEAF = 120, 8, 0.08, 20
 
 #: Queries are cut into so many folds; each is judged by trees that are fitted to the others.
 FOLDS = 5
@@ -95,12 +99,51 @@ def fit(labelled: pd.DataFrame, precision: float, any_network: bool = False) -> 
     probability = np.empty(len(pairs))
     for number in range(FOLDS):
         seen, held_out = fitting & (fold != number), fold == number
-        trees = fusion.fit(table[seen], copies[seen])
+        trees = fit_trees(table[seen], copies[seen])
         probability[held_out] = fusion.predict(trees, table[held_out])
     probability = fusion.one_source(pairs, probability)
-    trees = fusion.fit(table[fitting], copies[fitting])
+    trees = fit_trees(table[fitting], copies[fitting])
     return Fitted(
         fusion.decide_at_precision(trees, probability, copies, precision), pairs.assign(probability=probability)
+    )
+
+
+def fit_trees(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
+    """Fit the trees to features [n] and which of them are copies, bool [n]; the decision is left at one half.
+
+    Raises InputError unless there are pairs of both kinds.
+    """
+    copies = np.asarray(copies, bool)
+    if copies.all() or not copies.any():
+        raise InputError(f"the fusion needs copies and other pairs, and there are {copies.sum()} and {(~copies).sum()}")
+    boosting = HistGradientBoostingClassifier(
+        max_iter=ROUNDS,
+        max_leaf_nodes=LEAVES,
+        learning_rate=LEARNING_RATE,
+        min_samples_leaf=LEAST_PER_LEAF,
+        early_stopping=False,
+        random_state=0,
+    ).fit(table.to_numpy(np.float64), copies)
+    trees = [predictor.nodes for (predictor,) in boosting._predictors]
+    nodes = max(map(len, trees))
+
+    def column(name: str, kind: type) -> list[list[Any]]:
+        return [tree[name].astype(kind).tolist() + [kind(0)] * (nodes - len(tree)) for tree in trees]
+
+    own = [[n if n >= len(tree) or tree["is_leaf"][n] else -1 for n in range(nodes)] for tree in trees]
+    left, right = (
+        [[n if n >= 0 else child for n, child in zip(mine, children)] for mine, children in zip(own, column(side, int))]
+        for side in ("left", "right")
+    )
+    return Fusion(
+        features=list(table.columns),
+        baseline=float(boosting._baseline_prediction[0, 0]),
+        feature=column("feature_idx", int),
+        threshold=column("num_threshold", float),
+        missing_left=column("missing_go_to_left", int),
+        left=left,
+        right=right,
+        value=column("value", float),
     )
 
 
