@@ -15,7 +15,7 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,7 +218,8 @@ def measured_pairs(
     `others` are photographs that are no references. Columns of the pairs: `query_id`, `reference_id`, `score` (global),
     `global_rank` and `local_rank` (empty where the list does not have it), those of `verify`, `global_score` (missing
     unless the pair is one of the `candidates` best), and of copies the true boxes, `true_query_x0` …. Of the truth:
-    `query_id`, `reference_id`, `role` as `calibration.label` wants it, and `kind` of edit.
+    `query_id`, `reference_id`, `role` as `calibration.label` wants it, and `kind` of edit. Queries are
+    measured in random order, and an interrupt (Ctrl-C) ends with those that are.
     """
     rng = runtime.generator(seed, "photographs")
     if len(references) < counts.references or len(others) < counts.background + counts.negatives + counts.pool:
@@ -241,12 +242,15 @@ def measured_pairs(
     ]
     mined = mine(collection, pool, counts.look_alikes)
     plan += [Query(f"look_alike{i:04d}", path, None, None, "look-alike") for i, path in enumerate(mined)]
-    rows: list[dict[str, Any]] = []
-    with runtime.Throughput("queries", side_by_side.THREADS, len(plan)) as done:
-        for query in plan:
-            rows += collection.measure(query, *make(query, collection.unrelated, seed), counts)
+    measured: dict[int, list[dict[str, Any]]] = {}
+    with runtime.Throughput("queries", side_by_side.THREADS, len(plan)) as done, suppress(KeyboardInterrupt):
+        for number in rng.permutation(len(plan)).tolist():
+            picture, made = make(plan[number], collection.unrelated, seed)
+            measured[number] = collection.measure(plan[number], picture, made, counts)
             done.add()
-    truth = [(query.query_id, query.source or "", query.role, query.kind or "none") for query in plan]
+    rows = [row for number in sorted(measured) for row in measured[number]]
+    queries = [plan[number] for number in sorted(measured)]
+    truth = [(query.query_id, query.source or "", query.role, query.kind or "none") for query in queries]
     columns = ["query_id", "reference_id", "role", "kind"]
     return pd.DataFrame(rows), pd.DataFrame(truth, columns=columns), collection
 
