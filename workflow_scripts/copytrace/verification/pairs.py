@@ -1,0 +1,121 @@
+"""Candidate pairs of some queries: which they are, all that is measured of them, and their files (Parquet).
+
+A row is a pair: `query_id`, `reference_id`, `votes` of local features (missing where there are none), `global_score`
+(the run's own score of the pair; missing where its list does not have it), and what `verify.verify` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from copytrace import runtime
+from copytrace.errors import InputError
+from copytrace.verification.background import squared_distances
+from copytrace.verification.candidates import VoteSettings, find_candidates
+from copytrace.verification.feature_files import FeatureFiles
+from copytrace.verification.matching import prepare_query
+from copytrace.verification.verify import verify
+
+BOXES = [f"{of}_{side}" for of in ("query", "reference") for side in ("x0", "y0", "x1", "y1")]
+MEASURED = ["weighted_inliers", "local_ncc", "agreeing_share", "global_ncc", "query_share", "reference_share"]
+POINTS = ["query_points", "reference_points"]
+
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("query_id", "reference_id")),
+        *((name, pa.float64()) for name in ("votes", "global_score")),
+        ("mirrored", pa.bool_()),
+        ("inliers", pa.int32()),
+        *((name, pa.float64()) for name in (*MEASURED, "thumbnail_ncc")),
+        ("hash_distance", pa.int32()),
+        *((name, pa.float64()) for name in BOXES),
+        ("transform", pa.list_(pa.float64())),
+        *((name, pa.list_(pa.float32())) for name in POINTS),
+    ]
+)
+
+
+def unite(local: pd.DataFrame, ranked: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The candidates of a query: `reference`, ascending, `votes` and `global_score`.
+
+    Args:
+        local: `reference` and `votes` of those that local features found.
+        ranked: `reference` and `score` of all its pairs in the ranked list, best first.
+        most: so many of `ranked` are candidates; the others only lend their scores.
+    """
+    candidates = sorted({*local.reference, *ranked.reference[:most]})
+    votes, scores = local.set_index("reference").votes, ranked.set_index("reference").score
+    return pd.DataFrame(
+        {
+            "reference": candidates,
+            "votes": votes.reindex(candidates).to_numpy(np.float64),
+            "global_score": scores.reindex(candidates).to_numpy(np.float64),
+        }
+    )
+
+
+def measure(
+    queries: FeatureFiles,
+    references: FeatureFiles,
+    background: faiss.Index,
+    index: faiss.Index | None,
+    votes: VoteSettings,
+    final: pd.DataFrame | None,
+    most: int,
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each query in turn.
+
+    Args:
+        queries, references: their features.
+        background: index of unrelated pictures.
+        index: of the references' features; None: local features look for no candidates.
+        votes: how they look.
+        final: the ranked list `query_id, reference_id, score`, best first; None: no candidates from it, no scores.
+        most: so many of its pairs are candidates of a query.
+
+    Raises:
+        InputError: the ranked list names a picture that is not among the references.
+    """
+    ranked = _by_query(final, references) if final is not None else {}
+    nothing = pd.DataFrame({"reference": [], "score": [], "votes": []}).astype({"reference": np.int64})
+    for number, query_id in enumerate(queries.image_ids):
+        query = queries[number]
+        prepared = prepare_query(query, squared_distances(background, query))
+        local = nothing if index is None else find_candidates(index, query, votes)
+        yield [
+            {"query_id": query_id, "reference_id": references.image_ids[row.reference]}
+            | {"votes": row.votes, "global_score": row.global_score}
+            | verify(prepared, query, references[row.reference])
+            for row in unite(local, ranked.get(query_id, nothing), most).itertuples(index=False)
+        ]
+
+
+def _by_query(final: pd.DataFrame, references: FeatureFiles) -> dict[str, pd.DataFrame]:
+    """The ranked list's pairs of each query: `reference`, its number, and `score`."""
+    numbers = pd.Index(references.image_ids).get_indexer(pd.Index(final.reference_id.astype(str)))
+    if (numbers < 0).any():
+        unknown = final.reference_id.iloc[int(np.argmin(numbers))]
+        raise InputError(f"the ranked list names {unknown}, which is not among the references: let both be made again")
+    table = pd.DataFrame({"query_id": final.query_id.astype(str), "reference": numbers, "score": final.score})
+    return {str(query): rows for query, rows in table.groupby("query_id", sort=False)}
+
+
+def write_pairs(path: str | Path, rows: Iterable[list[dict[str, Any]]]) -> None:
+    """Write rows, a list for each query, as Parquet; not-a-number becomes missing in single numbers."""
+    with runtime.atomic_output(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+        for of_query in rows:
+            if of_query:
+                writer.write_table(pa.Table.from_pylist(of_query, SCHEMA))
+
+
+def read_pairs(paths: Sequence[str | Path], columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of the pairs of some files, in their order."""
+    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in paths]).to_pandas()
