@@ -3,7 +3,7 @@
 from copytrace import runtime
 from copytrace.verification.fusion import read_fusion
 from copytrace.verification.matches import DEFAULT_FUSION, READ, judge, write_matches
-from copytrace.verification.pairs import read_pairs
+from copytrace.verification.pair_files import read_pairs
 
 
 def main() -> None:

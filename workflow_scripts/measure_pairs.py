@@ -6,7 +6,8 @@ from copytrace import ensembling, runtime
 from copytrace.verification.candidates import VoteSettings
 from copytrace.verification.descriptor_index import read_index
 from copytrace.verification.feature_files import FeatureFiles
-from copytrace.verification.pairs import measure, write_pairs
+from copytrace.verification.pair_files import write_pairs
+from copytrace.verification.pairs import measure
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from copytrace import runtime
 from copytrace.errors import InputError
 from copytrace.verification.fusion import Fusion, feature_table, one_source, predict
-from copytrace.verification.pairs import BOXES, MEASURED
+from copytrace.verification.pair_files import BOXES, MEASURED
 
 COLUMNS = ["query_id", "reference_id", "probability", "decision", "mirrored", "inliers", *BOXES, "transform"]
 

@@ -1,47 +1,20 @@
-"""Candidate pairs of some queries: which they are, all that is measured of them, and their files (Parquet).
-
-A row is a pair: `query_id`, `reference_id`, `votes` of local features (missing where there are none), `global_score`
-(the run's own score of the pair; missing where its list does not have it), and what `verify.verify` measures.
-"""
+"""Candidate pairs of some queries: which they are, and all that is measured of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from copytrace import runtime
 from copytrace.errors import InputError
 from copytrace.verification.background import squared_distances
 from copytrace.verification.candidates import VoteSettings, find_candidates
 from copytrace.verification.feature_files import FeatureFiles
 from copytrace.verification.matching import prepare_query
 from copytrace.verification.verify import verify
-
-BOXES = [f"{of}_{side}" for of in ("query", "reference") for side in ("x0", "y0", "x1", "y1")]
-MEASURED = ["weighted_inliers", "local_ncc", "agreeing_share", "global_ncc", "query_share", "reference_share"]
-POINTS = ["query_points", "reference_points"]
-
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("query_id", "reference_id")),
-        *((name, pa.float64()) for name in ("votes", "global_score")),
-        ("mirrored", pa.bool_()),
-        ("inliers", pa.int32()),
-        *((name, pa.float64()) for name in (*MEASURED, "thumbnail_ncc")),
-        ("hash_distance", pa.int32()),
-        *((name, pa.float64()) for name in BOXES),
-        ("transform", pa.list_(pa.float64())),
-        *((name, pa.list_(pa.float32())) for name in POINTS),
-    ]
-)
-
 
 def unite(local: pd.DataFrame, ranked: pd.DataFrame, most: int) -> pd.DataFrame:
     """The candidates of a query: `reference`, ascending, `votes` and `global_score`.
@@ -71,7 +44,7 @@ def measure(
     final: pd.DataFrame | None,
     most: int,
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each query in turn.
+    """The rows of each query in turn, for `pair_files.write_pairs`.
 
     Args:
         queries, references: their features.
@@ -106,16 +79,3 @@ def _by_query(final: pd.DataFrame, references: FeatureFiles) -> dict[str, pd.Dat
         raise InputError(f"the ranked list names {unknown}, which is not among the references: let both be made again")
     table = pd.DataFrame({"query_id": final.query_id.astype(str), "reference": numbers, "score": final.score})
     return {str(query): rows for query, rows in table.groupby("query_id", sort=False)}
-
-
-def write_pairs(path: str | Path, rows: Iterable[list[dict[str, Any]]]) -> None:
-    """Write rows, a list for each query, as Parquet; not-a-number becomes missing in single numbers."""
-    with runtime.atomic_output(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
-        for of_query in rows:
-            if of_query:
-                writer.write_table(pa.Table.from_pylist(of_query, SCHEMA))
-
-
-def read_pairs(paths: Sequence[str | Path], columns: Sequence[str]) -> pd.DataFrame:
-    """Some columns of the pairs of some files, in their order."""
-    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in paths]).to_pandas()
