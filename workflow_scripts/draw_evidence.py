@@ -28,21 +28,25 @@ def main() -> None:
 
     with runtime.Throughput("matches", args.threads) as done:
         truth = ground_truth.read(args.ground_truth) if args.ground_truth else None
-        matches = evidence_gallery.with_truth(read_matches(args.matches), truth, args.count)
+        matches = evidence_gallery.judge_decisions(read_matches(args.matches), truth, args.count)
         choices = {
             args.copies: evidence_gallery.choose_copies(matches, args.rows),
             args.doubtful: evidence_gallery.choose_doubtful(matches, args.rows),
         }
         shown = pd.concat([choice.pairs[PAIR] for choice in choices.values()]).drop_duplicates()
         points = read_pairs(args.pairs, [*PAIR, "local_ncc", "hash_distance", *POINTS], shown)
-        paths = [
-            pd.read_parquet(manifest, filters=gallery.among("image_id", shown[column])).set_index("image_id").path
-            for manifest, column in ((args.queries, "query_id"), (args.references, "reference_id"))
-        ]
+        queries = paths(args.queries, shown["query_id"])
+        references = paths(args.references, shown["reference_id"])
         for path, choice in choices.items():
-            evidence_gallery.draw_sheet(choice, points, *(names.to_dict() for names in paths), path)
+            evidence_gallery.draw_sheet(choice, points, queries, references, path)
             done.add(len(choice.pairs))
             runtime.log.info("%s: %s", choice.title, path)
+
+
+def paths(manifest: Path, ids: pd.Series) -> dict[str, str]:
+    """Where some pictures of a manifest lie, by their ids."""
+    rows = pd.read_parquet(manifest, filters=gallery.among("image_id", ids))
+    return dict(zip(rows["image_id"], rows["path"]))
 
 
 if __name__ == "__main__":

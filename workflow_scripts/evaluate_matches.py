@@ -51,7 +51,7 @@ def main() -> None:
         },
         "rows": ablation.as_json(rows),
         "recall_at_p90_intervals": [list(recall) for recall in recalls],
-        "gain": evaluation.gain(*rows, task),
+        "gain": evaluation.gain(rows[0], rows[1], task),
         "decision": decided,
         "reliability": evaluation.as_json(bins),
     }

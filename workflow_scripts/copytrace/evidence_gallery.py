@@ -6,7 +6,7 @@ doubtful   the least sure of them, and the surest of the others: those that a pe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from copytrace import gallery
+from copytrace import gallery, metrics
 from copytrace.errors import InputError
 from copytrace.figures import spread
 from copytrace.gallery import BLACK, FRAME, GAP, ORANGE, PANEL, WHITE
@@ -23,8 +23,8 @@ from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.verification.frames import overlap, project
 
-COLUMNS = [*PAIR, "probability", "decision", "mirrored", "inliers", "transform", "truth"]
-GREEN, RED, BLUE = "#117a65", "#943126", "#1b4f72"
+#: Colours of a decision that is right, wrong, or not judged.
+COLOURS = {"right": "#117a65", "wrong": "#943126", "": "#1b4f72"}
 LEGEND = (
     "Each row: the query and the reference, with what one shows of the other outlined (orange: the upper edge of the "
     "reference) and the keypoints that agree as dots; then that region of the query, and the reference laid over it."
@@ -39,19 +39,18 @@ class Choice(NamedTuple):
     pairs: pd.DataFrame
 
 
-def with_truth(matches: pd.DataFrame, ground_truth: pd.DataFrame | None, count: str) -> pd.DataFrame:
-    """The matches with `truth`: whether a pair is a true one; None where that is not known.
+def judge_decisions(matches: pd.DataFrame, ground_truth: pd.DataFrame | None, count: str) -> pd.DataFrame:
+    """The matches with `verdict`: whether the decision is "right" or "wrong", or "" where that is not known.
 
     `count`: `all` or `listed`, as in `ablation.task`: with `listed` nothing is known of a query that the ground truth
     does not name.
     """
     if ground_truth is None:
-        return matches.assign(truth=None)
-    true = set(positive_pairs(ground_truth)[PAIR].itertuples(index=False, name=None))
-    named = set(ground_truth["query_id"])
-    known = [count == "all" or query in named for query in matches["query_id"]]
-    pairs = matches[PAIR].itertuples(index=False, name=None)
-    return matches.assign(truth=[pair in true if sure else None for pair, sure in zip(pairs, known)])
+        return matches.assign(verdict="")
+    right = metrics.mark_hits(matches, positive_pairs(ground_truth)) == matches["decision"]
+    verdict = right.map({True: "right", False: "wrong"})
+    known = matches["query_id"].isin(ground_truth["query_id"]) | (count == "all")
+    return matches.assign(verdict=verdict.where(known, ""))
 
 
 def choose_copies(matches: pd.DataFrame, rows: int) -> Choice:
@@ -84,16 +83,17 @@ def draw_sheet(
     """Write a sheet as PNG, 1200 pixels wide; equal sheets are equal bytes.
 
     Args:
-        choice: its words and rows, with the columns `COLUMNS`.
+        choice: its words and rows, from `judge_decisions`.
         points: `query_id, reference_id, query_points, reference_points, local_ncc, hash_distance` of those pairs.
         queries, references: path by id.
         path: where to write.
     """
-    measured = points.set_index(PAIR)
+    measured = dict(zip(points[PAIR].itertuples(index=False, name=None), points.itertuples(index=False)))
     legend = f"{choice.note} {LEGEND}" if len(choice.pairs) else choice.note
     blocks = [gallery.headline(choice.title, legend)]
-    for number, pair in enumerate(choice.pairs.itertuples(index=False), 1):
-        own = measured.loc[(pair.query_id, pair.reference_id)]
+    pairs: list[Any] = list(choice.pairs.itertuples(index=False))
+    for number, pair in enumerate(pairs, 1):
+        own = measured[pair.query_id, pair.reference_id]
         blocks.append(_row(number, pair, own, _load(queries[pair.query_id]), _load(references[pair.reference_id])))
     gallery.stacked(blocks, path)
 
@@ -106,13 +106,14 @@ def _load(path: str) -> NDArray[np.uint8]:
 
 
 def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Image.Image:
-    verdict, colour = _verdict(pair)
+    start = f"{number}  {'copy' if pair.decision else 'no copy'}{pair.verdict and ', '}{pair.verdict}"
+    colour = COLOURS[pair.verdict]
     lines = [f"probability {pair.probability:.3f}", _evidence_line(pair, own)]
     captions = [f"query {gallery.printable(pair.query_id)}", f"reference {gallery.printable(pair.reference_id)}"]
     if not pair.transform:
         shown = [gallery.in_panel(query)[0], gallery.in_panel(reference)[0]]
         shown.append(gallery.absent("no common geometry was found", 2 * PANEL[0] + GAP))
-        return gallery.row(f"{number}  {verdict}", colour, lines, [*captions, "", ""], shown, [0, 1, 2])
+        return gallery.row(start, colour, lines, [*captions, "", ""], shown, [0, 1, 2])
     transform = np.array(pair.transform.split(), np.float64).reshape(3, 3)
     in_query, in_reference = overlap(transform, query.shape[1::-1], reference.shape[1::-1])
     shown = [
@@ -121,16 +122,7 @@ def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: 
         *laid_over(query, reference, transform, in_query + 0.5),
     ]
     captions += ["the query there", "the reference, laid over it"]
-    return gallery.row(f"{number}  {verdict}", colour, lines, captions, shown, [0, 1, 2, 3])
-
-
-def _verdict(pair: Any) -> tuple[str, str]:
-    """The decision, and whether it is right where that is known."""
-    words = "copy" if pair.decision else "no copy"
-    if pair.truth is None:
-        return words, BLUE
-    right = bool(pair.truth) == pair.decision
-    return f"{words}, {'right' if right else 'wrong'}", GREEN if right else RED
+    return gallery.row(start, colour, lines, captions, shown, [0, 1, 2, 3])
 
 
 def _evidence_line(pair: Any, own: Any) -> str:
@@ -142,9 +134,7 @@ def _evidence_line(pair: Any, own: Any) -> str:
     return f"{agree}{mirrored}; {pixels}. {own.hash_distance} of 256 bits of the hashes differ."
 
 
-def _with_evidence(
-    image: NDArray[np.uint8], region: NDArray[np.float64], points: NDArray[np.float64]
-) -> Image.Image:
+def _with_evidence(image: NDArray[np.uint8], region: NDArray[np.float64], points: NDArray[np.float64]) -> Image.Image:
     """A picture at panel size with a region's outline, its first edge orange, and points; both in its pixels."""
     panel, scale = gallery.in_panel(image)
     draw = ImageDraw.Draw(panel)

@@ -200,6 +200,7 @@ def _title(kind: str, shown: int, total: int, order: str, none: str) -> str:
 
 
 def counted(count: int, one: str, many: str) -> str:
+    """A number of things in words."""
     return f"{count:,} {one if count == 1 else many}"
 
 
@@ -583,11 +584,17 @@ def _row(number: int, match: Match, panels: Mapping[View, tuple[Image.Image, Ima
     else:
         shown = [query, absent("no parts of the two were matched", 2 * PANEL[0] + GAP), reference]
         columns = [0, 1, 3]
-    return row(f"{number}  {match.verdict}", VERDICT_COLOURS[match.verdict], match.lines, match.captions, shown, columns)
+    return row(
+        f"{number}  {match.verdict}", VERDICT_COLOURS[match.verdict], match.lines, match.captions, shown, columns
+    )
 
 
 def row(
-    start: str, colour: str, lines: Sequence[str], captions: Sequence[str], shown: Sequence[Image.Image],
+    start: str,
+    colour: str,
+    lines: Sequence[str],
+    captions: Sequence[str],
+    shown: Sequence[Image.Image],
     columns: Sequence[int],
 ) -> Image.Image:
     """One row of a sheet: `start` in a colour and the first line behind it, more lines, pictures in columns of four.

@@ -523,7 +523,6 @@ class _Measuring:
         self.take("vote", "rows voted on", vote)
         self.take("combine", "rows combined", combine)
 
-
     # Verification
 
     def verification(self) -> None:

@@ -25,8 +25,9 @@ def build_background(unrelated: FeatureFiles, features: FeatureSettings, setting
     """
     pages = [extract(page, features).descriptors for page in overlays()]
     laid_over = np.concatenate(pages), np.repeat(len(unrelated) + np.arange(len(pages)), list(map(len, pages)))
-    kind = "exact" if settings.kind == "exact" else "ivf_sq8"
-    return build(lambda: [*unrelated.strongest(features.keypoints), laid_over], replace(settings, kind=kind))
+    if settings.kind == "ivf_pq":
+        settings = replace(settings, kind="ivf_sq8")
+    return build(lambda: [*unrelated.strongest(features.keypoints), laid_over], settings)
 
 
 def squared_distances(index: faiss.Index, query: Features) -> np.ndarray:

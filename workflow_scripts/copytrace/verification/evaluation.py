@@ -46,9 +46,7 @@ def at_decision(matches: pd.DataFrame, task: Task) -> dict[str, Any]:
         true = weights[:, :called] @ hits[:called].astype(np.int64)
         return _share(true, weights[:, :called].sum(axis=1)), _share(true, positives)
 
-    intervals = [
-        _interval(counted, hits, task, lambda *drawn, place=place: shares(*drawn)[place]) for place in (0, 1)
-    ]
+    intervals = [_interval(counted, hits, task, lambda *drawn, place=place: shares(*drawn)[place]) for place in (0, 1)]
     return {
         "called": called,
         "right": right,
@@ -72,7 +70,7 @@ def recall_interval(final: pd.DataFrame, task: Task) -> tuple[float, float]:
 
 
 def reliability(matches: pd.DataFrame, task: Task) -> list[Bin]:
-    """Of pairs in each range of probability, how many are true beside how many should be; ranges without any left out."""
+    """Of the pairs in each range of probability, how many are true and should be; ranges without pairs are left out."""
     counted = _counted(matches, task)
     hits = metrics.mark_hits(counted, task.truth)
     probability = counted["probability"].to_numpy()

@@ -43,7 +43,7 @@ def judge(pairs: pd.DataFrame, fusion: Fusion, decision: float) -> pd.DataFrame:
     matches = pairs.assign(
         probability=probability,
         decision=probability >= decision,
-        transform=[" ".join(f"{number:.7g}" for number in row if np.isfinite(number)) for row in pairs.transform],
+        transform=[" ".join(f"{number:.7g}" for number in row if np.isfinite(number)) for row in pairs["transform"]],
     )
     order = ["probability", "query_id", "reference_id"]
     return matches.sort_values(order, ascending=[False, True, True])[COLUMNS].reset_index(drop=True)

@@ -1,7 +1,7 @@
 """Tables of measured pairs (Parquet).
 
 A row is a pair: `query_id`, `reference_id`, `votes` of local features (missing where there are none), `global_score`
-(the run's own score of the pair; missing where its list does not have it), and what `verify.verify` measures.
+(the run's own score of the pair; missing where it is no candidate of that list), and what `verify.verify` measures.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def write_pairs(path: str | Path, rows: Iterable[list[dict[str, Any]]]) -> None:
                 writer.write_table(pa.Table.from_pylist(of_query, SCHEMA))
 
 
-def read_pairs(
-    paths: Sequence[str | Path], columns: Sequence[str], wanted: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def read_pairs(paths: Sequence[str | Path], columns: Sequence[str], wanted: pd.DataFrame | None = None) -> pd.DataFrame:
     """Some columns of the pairs of some files, in their order; only of the pairs `wanted`, where these are given.
 
     `wanted` has `query_id` and `reference_id`, which are among `columns` then.

@@ -16,23 +16,22 @@ from copytrace.verification.feature_files import FeatureFiles
 from copytrace.verification.matching import prepare_query
 from copytrace.verification.verify import verify
 
-def unite(local: pd.DataFrame, ranked: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The candidates of a query: `reference`, ascending, `votes` and `global_score`.
+
+def unite(local: pd.DataFrame, ranked: pd.DataFrame, most: int) -> list[tuple[int, dict[str, float]]]:
+    """The candidates of a query by number, ascending, each with its `votes` and `global_score`, NaN where it has none.
 
     Args:
         local: `reference` and `votes` of those that local features found.
-        ranked: `reference` and `score` of all its pairs in the ranked list, best first.
-        most: so many of `ranked` are candidates; the others only lend their scores.
+        ranked: `reference` and `score` of its pairs in the ranked list, best first.
+        most: so many of `ranked` are candidates; the scores of others count as missing, as where the trees were fitted.
     """
-    candidates = sorted({*local.reference, *ranked.reference[:most]})
-    votes, scores = local.set_index("reference").votes, ranked.set_index("reference").score
-    return pd.DataFrame(
-        {
-            "reference": candidates,
-            "votes": votes.reindex(candidates).to_numpy(np.float64),
-            "global_score": scores.reindex(candidates).to_numpy(np.float64),
-        }
-    )
+    best = ranked[:most]
+    votes = dict(zip(local["reference"].tolist(), local["votes"].tolist()))
+    scores = dict(zip(best["reference"].tolist(), best["score"].tolist()))
+    return [
+        (number, {"votes": votes.get(number, np.nan), "global_score": scores.get(number, np.nan)})
+        for number in sorted({*votes, *scores})
+    ]
 
 
 def measure(
@@ -59,15 +58,15 @@ def measure(
     """
     ranked = _by_query(final, references) if final is not None else {}
     nothing = pd.DataFrame({"reference": [], "score": [], "votes": []}).astype({"reference": np.int64})
-    for number, query_id in enumerate(queries.image_ids):
-        query = queries[number]
+    for row, query_id in enumerate(queries.image_ids):
+        query = queries[row]
         prepared = prepare_query(query, squared_distances(background, query))
         local = nothing if index is None else find_candidates(index, query, votes)
         yield [
-            {"query_id": query_id, "reference_id": references.image_ids[row.reference]}
-            | {"votes": row.votes, "global_score": row.global_score}
-            | verify(prepared, query, references[row.reference])
-            for row in unite(local, ranked.get(query_id, nothing), most).itertuples(index=False)
+            {"query_id": query_id, "reference_id": references.image_ids[number]}
+            | found
+            | verify(prepared, query, references[number])
+            for number, found in unite(local, ranked.get(query_id, nothing), most)
         ]
 
 
