@@ -20,6 +20,7 @@ PACKAGES = {
     "matplotlib": {"matplotlib-base"},
     "PIL": {"pillow"},
     "skimage": {"scikit-image"},
+    "sklearn": {"scikit-learn"},
     "yaml": {"pyyaml"},
 }
 

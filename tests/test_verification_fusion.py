@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit, logit
 
 from copytrace.errors import InputError
-from copytrace.verification import fusion
+from copytrace.verification import calibration, fusion
 from copytrace.verification.fusion import FEATURES, SECOND_SOURCE
 
 
@@ -31,7 +31,7 @@ def test_probabilities_are_those_of_scikit_learn(missing, count):
     boosting = HistGradientBoostingClassifier(
         max_iter=120, max_leaf_nodes=8, learning_rate=0.08, min_samples_leaf=20, early_stopping=False
     ).fit(table.to_numpy(), copies)
-    fitted = fusion.fit(table, copies)
+    fitted = calibration.fit_trees(table, copies)
     for other in (table, simulated(1, 500, 0.3)[0]):
         theirs = boosting.predict_proba(other.to_numpy())[:, 1]
         assert np.abs(fusion.predict(fitted, other) - theirs).max() < 1e-12
@@ -41,7 +41,7 @@ def test_probabilities_are_those_of_scikit_learn(missing, count):
 def test_probabilities_are_calibrated_on_pairs_that_were_not_seen():
     """Pairs of a predicted probability are copies that often, to three standard errors."""
     table, copies = simulated(2, 20_000)
-    fitted = fusion.fit(table, copies)
+    fitted = calibration.fit_trees(table, copies)
     table, copies = simulated(3, 20_000)
     predicted = fusion.predict(fitted, table)
     for low in np.arange(0, 1, 0.1):
@@ -52,7 +52,7 @@ def test_probabilities_are_calibrated_on_pairs_that_were_not_seen():
 
 def test_stored_trees_are_read_as_they_were(tmp_path):
     table, copies = simulated(4, 400, 0.1)
-    fitted = fusion.fit(table, copies)
+    fitted = calibration.fit_trees(table, copies)
     fusion.write_fusion(tmp_path / "fusion.json", fitted)
     assert fusion.read_fusion(tmp_path / "fusion.json") == fitted
     columns = table[list(FEATURES)[::-1]]  # by name, not by place
@@ -61,7 +61,7 @@ def test_stored_trees_are_read_as_they_were(tmp_path):
 
 def broken_models():
     table, copies = simulated(5, 200)
-    text = json.loads(json.dumps(vars(fusion.fit(table, copies))))
+    text = json.loads(json.dumps(vars(calibration.fit_trees(table, copies))))
     endless = json.loads(json.dumps(text))
     endless["left"][0][1], endless["right"][0][1] = 0, 0
     outside = json.loads(json.dumps(text))
@@ -90,7 +90,7 @@ def test_files_that_hold_no_trees_are_refused(tmp_path):
 def test_the_fusion_needs_both_kinds():
     table, _ = simulated(6, 100)
     with pytest.raises(InputError, match="0 and 100"):
-        fusion.fit(table, np.zeros(100, bool))
+        calibration.fit_trees(table, np.zeros(100, bool))
 
 
 def pairs(rows):
@@ -145,7 +145,7 @@ def test_certain_probabilities_stay_in_their_range():
 
 def test_the_decision_reaches_its_precision_with_most_recall():
     table, copies = simulated(7, 300)
-    fitted = fusion.fit(table, copies)
+    fitted = calibration.fit_trees(table, copies)
     probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     truth = np.array([1, 1, 0, 1, 1, 0], bool)
     assert fusion.decide_at_precision(fitted, probabilities, truth, 0.8).decision == 0.5

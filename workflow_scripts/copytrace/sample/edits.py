@@ -115,17 +115,23 @@ def _jpeg(picture: Picture, quality: int) -> Picture:
 
 
 @lru_cache(maxsize=1)
-def emoji_files() -> tuple[Path, ...]:
-    """AugLy's emoji in a fixed order, found without importing the package and what it brings.
+def augly_assets() -> Path:
+    """The folder of AugLy's emoji, fonts and templates, found without importing the package and what it brings.
 
     Raises InputError if augly is not installed with its assets.
     """
     package = importlib.util.find_spec("augly")
     folders = package.submodule_search_locations if package else None
-    files = sorted(Path(folders[0], "assets", "twemojis", "smileys").glob("*.png")) if folders else []
-    if not files:
+    assets = Path(folders[0], "assets") if folders else None
+    if assets is None or not (assets / "twemojis" / "smileys").is_dir():
         raise InputError("augly's emoji pictures are not installed: install augly from requirements.txt.")
-    return tuple(files)
+    return assets
+
+
+@lru_cache(maxsize=1)
+def emoji_files() -> tuple[Path, ...]:
+    """AugLy's smileys in a fixed order."""
+    return tuple(sorted((augly_assets() / "twemojis" / "smileys").glob("*.png")))
 
 
 # ---------------------------------------------------------------- the twelve kinds

@@ -98,7 +98,8 @@ def _correlate(one: np.ndarray, other: np.ndarray, shared: np.ndarray) -> tuple[
 
     one, other = one - mean(one), other - mean(other)
     covariance = mean(one * other)[inside]
-    texture = np.sqrt(mean(one * one) * mean(other * other))[inside]
+    # means of squares, but a box filter's running sum leaves some below 0 where there is no texture
+    texture = np.sqrt(np.maximum(mean(one * one), 0) * np.maximum(mean(other * other), 0))[inside]
     ncc = covariance / (texture + NOISE**2)
     total = float(texture.sum()) + NOISE**2
     return float((texture * ncc).sum()) / total, float(texture[ncc > AGREES].sum()) / total, whole

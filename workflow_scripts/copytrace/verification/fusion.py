@@ -1,7 +1,7 @@
 """One probability for a pair from all that was measured of it, and the decision (section 5 of the fact sheet).
 
-Gradient-boosted trees, fitted by scikit-learn on pairs whose truth is known. They are kept as plain numbers in a JSON
-file, and used without scikit-learn.
+Gradient-boosted trees, fitted by scikit-learn on pairs whose truth is known (`calibration`). They are kept as plain
+numbers in a JSON file, and used without scikit-learn.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +29,6 @@ FEATURES = (
     "thumbnail_ncc",
     "inlier_margin",
 )
-
-ROUNDS, LEAVES, LEARNING_RATE, LEAST_PER_LEAF = 120, 8, 0.08, 20
 
 #: A query has one source, as a rule: a candidate beside a better one loses so much, in logits,
 SECOND_SOURCE = 2.0
@@ -99,47 +96,6 @@ def _best_other(groups: pd.Series, values: pd.Series) -> pd.Series:
 def suspected_copies(pairs: pd.DataFrame) -> pd.Series:
     """Whether pairs look so much like copies that, called negatives, they are rather unlabelled duplicates: bool."""
     return (pairs.inliers > UNLABELLED_INLIERS) & (pairs.local_ncc > UNLABELLED_NCC)
-
-
-def fit(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
-    """Fit the trees to features [n] and which of them are copies, bool [n]; the decision is left at one half.
-
-    Raises InputError unless there are pairs of both kinds.
-    """
-    from sklearn.ensemble import HistGradientBoostingClassifier  # here alone: what only predicts does without
-
-    copies = np.asarray(copies, bool)
-    if copies.all() or not copies.any():
-        raise InputError(f"the fusion needs copies and other pairs, and there are {copies.sum()} and {(~copies).sum()}")
-    boosting = HistGradientBoostingClassifier(
-        max_iter=ROUNDS,
-        max_leaf_nodes=LEAVES,
-        learning_rate=LEARNING_RATE,
-        min_samples_leaf=LEAST_PER_LEAF,
-        early_stopping=False,
-        random_state=0,
-    ).fit(table.to_numpy(np.float64), copies)
-    trees = [predictor.nodes for (predictor,) in boosting._predictors]
-    nodes = max(map(len, trees))
-
-    def column(name: str, kind: type) -> list[list[Any]]:
-        return [tree[name].astype(kind).tolist() + [kind(0)] * (nodes - len(tree)) for tree in trees]
-
-    own = [[n if n >= len(tree) or tree["is_leaf"][n] else -1 for n in range(nodes)] for tree in trees]
-    left, right = (
-        [[n if n >= 0 else child for n, child in zip(mine, children)] for mine, children in zip(own, column(side, int))]
-        for side in ("left", "right")
-    )
-    return Fusion(
-        features=list(table.columns),
-        baseline=float(boosting._baseline_prediction[0, 0]),
-        feature=column("feature_idx", int),
-        threshold=column("num_threshold", float),
-        missing_left=column("missing_go_to_left", int),
-        left=left,
-        right=right,
-        value=column("value", float),
-    )
 
 
 def predict(fusion: Fusion, table: pd.DataFrame) -> np.ndarray:

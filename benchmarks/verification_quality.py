@@ -1,0 +1,242 @@
+"""What each step of verification is worth on photographs, and what it costs: the figures of docs/results.md.
+
+Queries are copies of references by edits of known geometry, other photographs edited the same way, and mined
+look-alikes. The trees are those that ship with the project, or a file's: neither was fitted to these photographs.
+Every step ranks the same queries' candidates by one score; a copy that is no candidate is missed.
+"""
+
+import verified_pairs  # first: it sets the threads and finds the library
+
+# isort: split
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import side_by_side
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import beta
+
+from copytrace import metrics, runtime
+from copytrace.manifests import write_table
+from copytrace.verification import calibration, edits, fusion
+from copytrace.verification.verify import BOX
+
+MODEL = Path(fusion.__file__).with_name("default_fusion.json")
+SAMPLES = 1000
+DEEP = 10  # candidates of the steps that have no local features
+
+Score = Callable[[pd.DataFrame], pd.Series]
+
+
+def main() -> None:
+    """Read the arguments, measure the pairs unless they are there, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photographs", type=Path, required=True, help="folder: training/, references/, metadata.csv")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the pairs and the tables")
+    parser.add_argument("--model", type=Path, default=MODEL, help="trees")
+    parser.add_argument("--weights", default=os.environ.get("COPYTRACE_WEIGHTS"), help="MobileNetV2 as .npz")
+    parser.add_argument("--measured", action="store_true", help="take the pairs that lie in the output folder")
+    verified_pairs.add_counts(parser, verified_pairs.Counts(references=1400, pool=900, deep=DEEP))
+    args = parser.parse_args()
+    paths = {name: args.output / f"{name}.parquet" for name in ("pairs", "truth", "costs")}
+    if not args.measured:
+        table = verified_pairs.photographs(args.photographs)
+        references = table[table.split == "references"].reset_index(drop=True)
+        others = table[(table.split == "training") & ~verified_pairs.for_fitting(table)].reset_index(drop=True)
+        counts = verified_pairs.read_counts(args)
+        pairs, truth, collection = verified_pairs.measured_pairs(references, others, args.weights, counts, "measure")
+        for name, measured in (("pairs", pairs), ("truth", truth), ("costs", collection.costs())):
+            write_table(measured, paths[name])
+    pairs, truth, costs = (pd.read_parquet(path) for path in paths.values())
+    report = "\n".join(lines(pairs, truth, costs, fusion.read_fusion(args.model)))
+    with runtime.atomic_output(args.output / "quality.md") as temporary:
+        temporary.write_text(report + "\n")
+    print(report)
+
+
+def lines(pairs: pd.DataFrame, truth: pd.DataFrame, costs: pd.DataFrame, model: fusion.Fusion) -> list[str]:
+    """All tables as Markdown."""
+    labelled = calibration.label(pairs, truth)
+    judged = judge(labelled, model)
+    roles = truth.role.value_counts()
+    out = [f"{side_by_side.processor()}. " + ", ".join(f"{roles[role]} queries: {role}" for role in calibration.ROLES)]
+    out += [f"{len(pairs) - len(labelled)} pairs are left out: unlabelled duplicates by fusion.suspected_copies", ""]
+    out += steps_table(judged, truth)
+    out += ["", *kinds_table(judged, truth, model.decision)]
+    out += ["", *decision_table(judged, truth, model.decision)]
+    out += ["", *reliability_table(judged)]
+    return [*out, "", *boxes_table(judged, truth, model.decision), "", *costs_table(costs)]
+
+
+# ---------------------------------------------------------------- steps
+
+
+def judge(labelled: pd.DataFrame, model: fusion.Fusion) -> pd.DataFrame:
+    """The pairs with the scores of all steps; of a pair that a step has not among its candidates it is missing."""
+    by_global = labelled.global_rank.notna()
+    united = (labelled.global_score.notna() | labelled.local_rank.notna()).to_numpy()
+    certain = labelled.inliers + expit(labelled.score.astype(float))  # equal inliers: by the global score
+    scores = {
+        "global descriptor": labelled.score.where(by_global),
+        "+ hash": (labelled.score + 0.01 * (90 - labelled.hash_distance).clip(lower=0)).where(by_global),
+        "+ verification: inliers": certain.where(by_global),
+        "+ local candidates": certain.where(united),
+        "+ alignment: inliers × NCC": (certain * labelled.local_ncc.clip(lower=0) + 1e-3 * certain).where(united),
+    }
+    candidates = labelled[united]
+    for name, rows in (
+        ("+ fusion", candidates),
+        ("fusion without global scores", candidates.assign(global_score=np.nan)),
+        ("fusion, global scores halved", candidates.assign(global_score=candidates.global_score / 2)),
+    ):
+        probability = fusion.one_source(rows, fusion.predict(model, fusion.feature_table(rows)))
+        scores[name] = pd.Series(probability, index=rows.index).reindex(labelled.index)
+    return labelled.assign(**{f"step {name}": score for name, score in scores.items()})
+
+
+def steps_of(judged: pd.DataFrame) -> list[str]:
+    """The names of the steps, in order."""
+    return [name.removeprefix("step ") for name in judged.columns if name.startswith("step ")]
+
+
+def steps_table(judged: pd.DataFrame, truth: pd.DataFrame) -> list[str]:
+    """Micro-AP and recall at a precision of 90 %, with and without look-alikes, and recall at the first rank."""
+    out = ["| | micro-AP | recall at P90 | recall at 1 | with look-alikes: micro-AP | recall at P90 |"]
+    out += ["|---|---|---|---|---|---|"]
+    for step in steps_of(judged):
+        cells = []
+        for queries in (truth[truth.role != "look-alike"], truth):
+            rows = judged[judged.query_id.isin(queries.query_id) & judged[f"step {step}"].notna()]
+            ranked = rows[["query_id", "reference_id"]].assign(score=rows[f"step {step}"])
+            true = queries.loc[queries.role == "copy", ["query_id", "reference_id"]]
+            hits = metrics.mark_hits(ranked, true)
+            for metric in (metrics.weighted_average_precision, recall_at_p90):
+                once = np.ones((1, len(hits)), np.int64)
+                order = metrics.worst_case_order(ranked.score, hits)
+                value = metric(hits[order], once, np.array([len(true)]))[0]
+                rng = runtime.generator("bootstrap", len(queries))
+                names = queries.query_id.tolist()
+                low, high = metrics.interval(metrics.bootstrap_values(ranked, true, names, metric, SAMPLES, rng, hits))
+                cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+            if len(cells) == 2:
+                cells.append(f"{metrics.recall_at_rank(ranked, true, 1, hits):.3f}")
+        out.append(f"| {step} | {' | '.join(cells)} |")
+    return out
+
+
+def recall_at_p90(
+    hits: NDArray[np.bool_], weights: NDArray[np.int64], positives: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Largest recall at a precision of 90 %, for several weightings, as `metrics.weighted_average_precision`."""
+    found, listed = np.cumsum(weights * hits, axis=1), np.cumsum(weights, axis=1)
+    most = np.where(found >= metrics.PRECISION * listed - 1e-9, found, 0).max(axis=1, initial=0)
+    return np.divide(most, positives, out=np.full(len(most), np.nan), where=positives > 0)
+
+
+def kinds_table(judged: pd.DataFrame, truth: pd.DataFrame, decision: float) -> list[str]:
+    """By kind of edit: whether the copy stands first of its query, and whether it is called one."""
+    shown = ["global descriptor", "+ hash", "+ verification: inliers", "+ local candidates", "+ fusion"]
+    out = [f"| recall at 1 | copies | {' | '.join(shown)} | called | no candidate |"]
+    out += [f"|---|---|{'---|' * len(shown)}---|---|"]
+    copies = truth[truth.role == "copy"]
+    for kind in (*edits.KINDS, None):
+        chosen = copies if kind is None else copies[copies.kind == kind]
+        if not len(chosen):
+            continue
+        rows = judged[judged.query_id.isin(chosen.query_id)]
+        shares = []
+        for step in shown:
+            ranked = rows[rows[f"step {step}"].notna()]
+            ranked = ranked[["query_id", "reference_id"]].assign(score=ranked[f"step {step}"])
+            shares.append(metrics.recall_at_rank(ranked, chosen[["query_id", "reference_id"]], 1))
+        true = rows[rows["copy"] & rows["step + fusion"].notna()]
+        shares += [(true["step + fusion"] >= decision).sum() / len(chosen), 1 - len(true) / len(chosen)]
+        name = "all" if kind is None else kind.replace("_", " ")
+        out.append(f"| {name} | {len(chosen)} | {' | '.join(f'{share:.2f}' for share in shares)} |")
+    return out
+
+
+# ---------------------------------------------------------------- decision, calibration, boxes, cost
+
+
+def decision_table(judged: pd.DataFrame, truth: pd.DataFrame, decision: float) -> list[str]:
+    """Precision and recall at the model's decision, with intervals of Clopper and Pearson."""
+    out = [f"| decision: {decision:.3f} | pairs called | precision | recall |", "|---|---|---|---|"]
+    positives = (truth.role == "copy").sum()
+    sets = {
+        "copies and negatives": judged.role != "look-alike",
+        "with look-alikes": judged.role != "",
+        "copies and look-alikes": judged.role != "negative",
+    }
+    for step in ("+ fusion", "fusion without global scores", "fusion, global scores halved"):
+        for name, chosen in sets.items():
+            called = judged[chosen & (judged[f"step {step}"] >= decision)]
+            n, k = len(called), int(called["copy"].sum())
+            low, high = beta.ppf(0.025, k, n - k + 1), beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+            share = f"{k / max(n, 1):.3f} [{low:.3f}, {high:.3f}]"
+            out.append(f"| {step.removeprefix('+ ')}, {name} | {n} | {share} | {k / positives:.3f} |")
+    return out
+
+
+def reliability_table(judged: pd.DataFrame) -> list[str]:
+    """Predicted probabilities beside observed shares."""
+    out = ["| probability | copies and negatives: pairs | predicted | observed | with look-alikes: observed |"]
+    out += ["|---|---|---|---|---|"]
+    rows = judged[judged["step + fusion"].notna()]
+    plain = rows[rows.role != "look-alike"]
+    first, second = (
+        calibration.reliability(part["step + fusion"], part["copy"]).set_index("low") for part in (plain, rows)
+    )
+    for low, row in first.iterrows():
+        observed = f"{row.observed:.3f} [{row.observed_low:.3f}, {row.observed_high:.3f}]"
+        out.append(
+            f"| {low:.1f} to {row.high:.1f} | {row.pairs:.0f} | {row.predicted:.3f} | {observed} | "
+            f"{second.observed[low]:.3f} |"
+        )
+    return out
+
+
+def boxes_table(judged: pd.DataFrame, truth: pd.DataFrame, decision: float) -> list[str]:
+    """How well the evidence's boxes of the copies that are called lie over the true ones."""
+    out = ["| boxes of called copies: IoU | copies | query: median | 10 % | reference: median | 10 % |"]
+    out += ["|---|---|---|---|---|---|"]
+    called = judged[judged["copy"] & (judged["step + fusion"] >= decision)].merge(truth[["query_id", "kind"]])
+    overlap = {side: intersection_over_union(called, side) for side in ("query", "reference")}
+    for kind in (*edits.KINDS, None):
+        chosen = np.ones(len(called), bool) if kind is None else (called.kind == kind).to_numpy()
+        if chosen.any():
+            cells = [f"{np.quantile(overlap[side][chosen], q):.3f}" for side in overlap for q in (0.5, 0.1)]
+            out.append(
+                f"| {'all' if kind is None else kind.replace('_', ' ')} | {chosen.sum()} | {' | '.join(cells)} |"
+            )
+    return out
+
+
+def intersection_over_union(pairs: pd.DataFrame, side: str) -> np.ndarray:
+    """IoU of the boxes `{side}_x0` … with `true_{side}_x0` …; 0 where none was found."""
+    found, true = (pairs[[f"{prefix}{side}_{name}" for name in BOX]].to_numpy(float) for prefix in ("", "true_"))
+    sides = np.minimum(found[:, 2:], true[:, 2:]) - np.maximum(found[:, :2], true[:, :2])
+    shared = np.prod(np.maximum(sides, 0), axis=1)
+    union = sum(np.prod(box[:, 2:] - box[:, :2], axis=1) for box in (found, true)) - shared
+    return np.nan_to_num(shared / union)
+
+
+def costs_table(costs: pd.DataFrame) -> list[str]:
+    """Processor's milliseconds of each stage, and bytes of a reference."""
+    out = ["| stage | times | ms each | ms a query |", "|---|---|---|---|"]
+    queries = costs.set_index("stage").amount["query"]
+    for row in costs[costs.unit == "s"].itertuples():
+        each = 1000 * row.amount / row.times
+        per_query = "" if row.stage.startswith("references") else f"{1000 * row.amount / queries:.1f}"
+        out.append(f"| {row.stage} | {row.times:,} | {each:.1f} | {per_query} |")
+    out += ["", "| a reference | bytes |", "|---|---|"]
+    return out + [f"| {row.stage} | {row.amount:,.0f} |" for row in costs[costs.unit == "bytes"].itertuples()]
+
+
+if __name__ == "__main__":
+    verified_pairs.run(main)

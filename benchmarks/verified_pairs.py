@@ -1,0 +1,279 @@
+"""Pairs of photographs whose truth is known, with all that verification measures of them: to fit on, and to measure.
+
+Queries are copies of references (`copytrace.verification.edits`), other photographs edited the same way, and mined
+look-alikes: photographs whose local features vote most for some reference. Candidates are the best references by the
+global descriptor and by local features. `fit_default_fusion.py` and `verification_quality.py` use it.
+"""
+
+from __future__ import annotations
+
+import side_by_side  # first: it sets the threads and finds the library
+
+# isort: split
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from copytrace import descriptors, runtime
+from copytrace.errors import InputError
+from copytrace.imaging import load_image
+from copytrace.matching import query_bias
+from copytrace.networks.model import CopyModel
+from copytrace.networks.registry import create_backbone
+from copytrace.networks.weights import load_backbone_weights
+from copytrace.preprocessing import to_network_input
+from copytrace.sample.queries import through_file
+from copytrace.verification import background, candidates, descriptor_index, edits, features, matching
+from copytrace.verification.descriptor_index import IndexSettings
+from copytrace.verification.evidence import bounding_box
+from copytrace.verification.features import Features
+from copytrace.verification.verify import BOX, verify
+from copytrace.whitening import Whitening, fit_whitening
+
+#: Of profiles/photos.yaml and config.yaml: side of the network's picture, whitening, score normalisation.
+SIDE, DIMENSIONS, POWER, NEIGHBOURS, WEIGHT = 224, 256, -0.25, 10, 1.0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many photographs and queries of each kind, and candidates of each list."""
+
+    references: int = 800
+    background: int = 300
+    copies: int = 400
+    negatives: int = 400
+    pool: int = 800
+    look_alikes: int = 600
+    candidates: int = 5
+    deep: int = 0  # candidates by the global descriptor alone, where more than `candidates` are wanted of it
+
+
+def add_counts(parser: argparse.ArgumentParser, defaults: Counts) -> None:
+    """A flag for each of the counts."""
+    for name, value in vars(defaults).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+
+
+def read_counts(args: argparse.Namespace) -> Counts:
+    """The counts on the command line."""
+    return Counts(**{name: getattr(args, name) for name in vars(Counts())})
+
+
+def photographs(folder: Path) -> pd.DataFrame:
+    """`image_id`, `split`, `licence`, `path`, `free` of photographs that are listed in the folder's metadata.csv."""
+    table = pd.read_csv(folder / "metadata.csv", usecols=["image_id", "split", "licence"], dtype=str)
+    table["path"] = [str(folder / split / f"{name}.jpg") for split, name in zip(table.split, table.image_id)]
+    return table.assign(free=table.licence.str.match(r"CC0 |CC BY \d"))
+
+
+def for_fitting(table: pd.DataFrame) -> pd.Series:
+    """Whether a photograph is one to fit on: a training one, free, and not the third of each three; bool."""
+    training = table.split == "training"
+    return training & table.free & (training.cumsum() % 3 != 0)
+
+
+# ---------------------------------------------------------------- one collection
+
+
+class Query(NamedTuple):
+    """A query before it is made: `source` is the reference it is a copy of, or none."""
+
+    query_id: str
+    path: str
+    kind: str | None
+    source: str | None
+    role: str
+
+
+class Collection:
+    """References, described and indexed, and what a query is compared with."""
+
+    def __init__(self, references: pd.DataFrame, unrelated: pd.DataFrame, weights: str):
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, int] = defaultdict(int)
+        self.unrelated = unrelated.path.tolist()
+        self.image_ids = references.image_id.tolist()
+        self.number = {name: number for number, name in enumerate(self.image_ids)}
+        self.settings = features.FeatureSettings()
+        self.model = CopyModel(create_backbone("mobilenet_v2")).eval()
+        load_backbone_weights(self.model.backbone, {"source": "file", "path": weights, "mapping": "mobilenet_v2_onnx"})
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        raw = self.raw_global([load_image(path) for path in self.unrelated])
+        self.whitening: Whitening = fit_whitening(raw, min(DIMENSIONS, len(raw) - 1), POWER)
+        self.normalisers = self.whitening.apply(raw)
+        pictures = [load_image(path) for path in references.path]
+        with self.clock("references: network", len(pictures)):
+            self.globals = self.whitening.apply(self.raw_global(pictures))
+        with self.clock("references: local features and hash", len(pictures)):
+            self.features = [features.extract(picture, self.settings) for picture in pictures]
+        self.votes = candidates.VoteSettings()
+        self.index = descriptor_index.build(lambda: self._pieces(self.features, 200), IndexSettings("ivf_sq8"))
+        others = [features.extract(load_image(path), self.settings) for path in self.unrelated[:200]]
+        self.background = descriptor_index.build(lambda: self._pieces(others, 600), IndexSettings("ivf_sq8"))
+
+    @staticmethod
+    def _pieces(described: Sequence[Features], keypoints: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number, picture in enumerate(described):
+            kept = picture.descriptors[:keypoints]
+            yield kept, np.full(len(kept), number)
+
+    @contextmanager
+    def clock(self, stage: str, count: int = 1) -> Iterator[None]:
+        """Adds the processor's time of a block to a stage's."""
+        started = time.process_time()
+        yield
+        self.seconds[stage] += time.process_time() - started
+        self.counts[stage] += count
+
+    def raw_global(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """The network's pooled features of whole pictures, squeezed to a square: float32 [n, 1280]."""
+        settings = descriptors.DescriptorSettings("feature", "published", "bf16", 32)
+        out = []
+        for start in range(0, len(pictures), settings.batch):
+            squares = [
+                cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                for picture in pictures[start : start + settings.batch]
+            ]
+            batch = to_network_input(torch.from_numpy(np.stack(squares)), torch.device("cpu"))
+            out.append(descriptors.forward(self.model, batch, settings))
+        return np.concatenate(out)
+
+    def global_scores(self, picture: np.ndarray) -> np.ndarray:
+        """Score-normalised similarity to each reference, of the better of the picture and its mirror image: [r]."""
+        both = self.whitening.apply(self.raw_global([picture, np.ascontiguousarray(picture[:, ::-1])]))
+        bias = query_bias(both, [self.normalisers], NEIGHBOURS, WEIGHT)
+        return (both @ self.globals.T - bias[:, None]).max(axis=0)
+
+    def measure(
+        self, query: Query, picture: np.ndarray, made: edits.Copy | None, counts: Counts
+    ) -> list[dict[str, Any]]:
+        """All of a query's candidates, a row each."""
+        with self.clock("network, as it is and mirrored"):
+            scores = self.global_scores(picture)
+        with self.clock("local features and hash"):
+            described = features.extract(picture, self.settings)
+        with self.clock("search by local features"):
+            voted = candidates.find_candidates(self.index, described, self.votes)[: counts.candidates]
+        with self.clock("distances to the background"):
+            prepared = matching.prepare_query(described, background.squared_distances(self.background, described))
+        order = np.argsort(-scores, kind="stable")[: max(counts.deep, counts.candidates)]
+        by_local = dict(zip(voted.reference.tolist(), range(1, len(voted) + 1)))
+        by_global = dict(zip(order.tolist(), range(1, len(order) + 1)))
+        rows = []
+        for number in sorted({*by_local, *by_global}):
+            with self.clock("verification of a pair"):
+                measured = verify(prepared, described, self.features[number])
+            copy = self.image_ids[number] == query.source
+            truth = {}
+            if copy and made is not None:
+                for side, region in (("query", made.region), ("reference", made.source_region)):
+                    truth |= {f"true_{side}_{name}": v + 0.5 for name, v in zip(BOX, bounding_box(region))}
+            rows.append(
+                {"query_id": query.query_id, "reference_id": self.image_ids[number], "score": scores[number]}
+                | {"global_rank": by_global.get(number), "local_rank": by_local.get(number)}
+                | {"global_score": scores[number] if by_global.get(number, 9999) <= counts.candidates else np.nan}
+                | measured
+                | truth
+            )
+        self.counts["query"] += 1
+        return rows
+
+    def costs(self) -> pd.DataFrame:
+        """`stage`, `amount`, `unit`, `times`: processor's seconds of each stage, queries, and bytes of a reference."""
+        count = len(self.features)
+        rows = [(stage, seconds, "s", self.counts[stage]) for stage, seconds in self.seconds.items()]
+        stored = sum(p.descriptors.nbytes + p.geometry.nbytes for p in self.features)
+        sizes = {
+            "index of local features": self.index.ntotal * (self.index.code_size + 8),
+            "keypoints and descriptors": stored,
+            "grey picture": sum(p.grey.nbytes for p in self.features),
+            "hashes": sum(p.hashes.nbytes for p in self.features),
+            "global descriptor": self.globals.nbytes,
+        }
+        rows += [(name, size / count, "bytes", count) for name, size in sizes.items()]
+        return pd.DataFrame(
+            [*rows, ("query", self.counts["query"], "queries", 1)], columns=["stage", "amount", "unit", "times"]
+        )
+
+
+# ---------------------------------------------------------------- queries
+
+
+def measured_pairs(
+    references: pd.DataFrame, others: pd.DataFrame, weights: str, counts: Counts, seed: str
+) -> tuple[pd.DataFrame, pd.DataFrame, Collection]:
+    """The pairs of all queries of a collection that is drawn from `references`, and the queries' truth.
+
+    `others` are photographs that are no references. Columns of the pairs: `query_id`, `reference_id`, `score` (global),
+    `global_rank` and `local_rank` (empty where the list does not have it), those of `verify`, `global_score` (missing
+    unless the pair is one of the `candidates` best), and of copies the true boxes, `true_query_x0` …. Of the truth:
+    `query_id`, `reference_id`, `role` as `calibration.label` wants it, and `kind` of edit.
+    """
+    rng = runtime.generator(seed, "photographs")
+    if len(references) < counts.references or len(others) < counts.background + counts.negatives + counts.pool:
+        raise InputError(f"{len(references)} references and {len(others)} other photographs are too few")
+    references = references.iloc[np.sort(rng.permutation(len(references))[: counts.references])]
+    others = others.iloc[rng.permutation(len(others))]
+    parts = np.cumsum([counts.background, counts.negatives, counts.pool])
+    unrelated, negatives, pool = others[: parts[0]], others[parts[0] : parts[1]], others[parts[1] : parts[2]]
+    collection = Collection(references, unrelated, weights)
+
+    kinds = edits.KINDS
+    sources = references.iloc[rng.permutation(len(references))[: counts.copies]]
+    plan = [
+        Query(f"copy{i:04d}", path, kinds[i % len(kinds)], name, "copy")
+        for i, (name, path) in enumerate(zip(sources.image_id, sources.path))
+    ]
+    plan += [
+        Query(f"negative{i:04d}", path, kinds[i % len(kinds)], None, "negative")
+        for i, path in enumerate(negatives.path)
+    ]
+    mined = mine(collection, pool, counts.look_alikes)
+    plan += [Query(f"look_alike{i:04d}", path, None, None, "look-alike") for i, path in enumerate(mined)]
+    rows: list[dict[str, Any]] = []
+    with runtime.Throughput("queries", side_by_side.THREADS, len(plan)) as done:
+        for query in plan:
+            rows += collection.measure(query, *make(query, collection.unrelated, seed), counts)
+            done.add()
+    truth = [(query.query_id, query.source or "", query.role, query.kind or "none") for query in plan]
+    columns = ["query_id", "reference_id", "role", "kind"]
+    return pd.DataFrame(rows), pd.DataFrame(truth, columns=columns), collection
+
+
+def make(query: Query, foreign: Sequence[str], seed: str) -> tuple[np.ndarray, edits.Copy | None]:
+    """The query's picture as its file would have it, and what is known of the edit."""
+    picture = load_image(query.path)
+    if query.kind is None:
+        return picture, None
+    rng = runtime.generator(seed, query.query_id)
+    made = edits.copy(picture, query.kind, rng, lambda: load_image(foreign[rng.integers(len(foreign))]))
+    return through_file(made.picture), made
+
+
+def mine(collection: Collection, pool: pd.DataFrame, count: int) -> list[str]:
+    """The photographs of a pool that local features find most like some reference: paths, the most alike first."""
+    best = []
+    with runtime.Throughput("photographs looked through", side_by_side.THREADS, len(pool)) as done:
+        for path in pool.path:
+            described = features.extract(load_image(path), collection.settings)
+            found = candidates.find_candidates(collection.index, described, collection.votes)
+            best.append(float(found.votes.max()) if len(found) else 0.0)
+            done.add()
+    return [pool.path.iat[i] for i in np.argsort(-np.array(best), kind="stable")[:count]]
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a benchmark with the project's log."""
+    runtime.set_threads(side_by_side.THREADS)
+    runtime.run(main)
