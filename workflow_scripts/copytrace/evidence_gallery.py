@@ -26,8 +26,8 @@ from copytrace.verification.frames import overlap, project
 #: Colours of a decision that is right, wrong, or not judged.
 COLOURS = {"right": "#117a65", "wrong": "#943126", "": "#1b4f72"}
 LEGEND = (
-    "Each row: the query and the reference, with what one shows of the other outlined (orange: the upper edge of the "
-    "reference) and the keypoints that agree as dots; then that region of the query, and the reference laid over it."
+    "Each row: the query and the reference, with what one shows of the other outlined (orange: of it the upper edge of "
+    "the reference) and the keypoints that agree as dots; then that region of the query, and the reference laid over it."
 )
 
 
@@ -116,9 +116,11 @@ def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: 
         return gallery.row(start, colour, lines, [*captions, "", ""], shown, [0, 1, 2])
     transform = np.array(pair.transform.split(), np.float64).reshape(3, 3)
     in_query, in_reference = overlap(transform, query.shape[1::-1], reference.shape[1::-1])
+    at_top = np.abs(in_reference[:, 1] + 0.5) < 1e-3 * len(reference)
+    upper = at_top & np.roll(at_top, -1)
     shown = [
-        _with_evidence(query, in_query + 0.5, np.reshape(own.query_points, (-1, 2))),
-        _with_evidence(reference, in_reference + 0.5, np.reshape(own.reference_points, (-1, 2))),
+        _with_evidence(query, in_query + 0.5, upper, np.reshape(own.query_points, (-1, 2))),
+        _with_evidence(reference, in_reference + 0.5, upper, np.reshape(own.reference_points, (-1, 2))),
         *laid_over(query, reference, transform, in_query + 0.5),
     ]
     captions += ["the query there", "the reference, laid over it"]
@@ -134,15 +136,18 @@ def _evidence_line(pair: Any, own: Any) -> str:
     return f"{agree}{mirrored}; {pixels}. {own.hash_distance} of 256 bits of the hashes differ."
 
 
-def _with_evidence(image: NDArray[np.uint8], region: NDArray[np.float64], points: NDArray[np.float64]) -> Image.Image:
-    """A picture at panel size with a region's outline, its first edge orange, and points; both in its pixels."""
+def _with_evidence(
+    image: NDArray[np.uint8], region: NDArray[np.float64], upper: NDArray[np.bool_], points: NDArray[np.float64]
+) -> Image.Image:
+    """A picture at panel size with a region's outline, `upper` of its edges orange, and points; both in its pixels."""
     panel, scale = gallery.in_panel(image)
     draw = ImageDraw.Draw(panel)
-    corners = [tuple(corner) for corner in np.clip(region * scale, 0, None) + FRAME]
+    corners = [tuple(corner) for corner in region * scale + FRAME]
+    edges = list(zip(corners, corners[1:] + corners[:1]))
     for colour, width in ((BLACK, 5), (WHITE, 3)):
         draw.line([*corners, *corners[:2]], colour, width, joint="curve")
-    if len(corners):
-        draw.line(corners[:2], ORANGE, 3)
+    for edge in np.flatnonzero(upper):
+        draw.line(edges[edge], ORANGE, 3)
     for x, y in points * scale + FRAME:
         draw.ellipse((x - 2.5, y - 2.5, x + 2.5, y + 2.5), ORANGE, BLACK)
     return panel

@@ -108,7 +108,6 @@ def as_table(rows: Sequence[Row], recalls: Sequence[tuple[float, float]], decide
     for row, recall in zip(rows, recalls):
         lines.append((row.name, "micro-AP", row.micro_ap, *row.interval))
         lines.append((row.name, "recall at precision 0.9", row.recall_at_p90, *recall))
-        lines.append((row.name, "recall at rank 1", row.recall_at_1, np.nan, np.nan))
     for measure in ("precision", "recall"):
         bounds = decided[f"{measure}_interval"] or (np.nan, np.nan)
         lines.append((rows[0].name, f"{measure} at the decision", decided[measure], *bounds))
@@ -131,7 +130,7 @@ def draw_reliability(bins: Sequence[Bin], path: Path) -> None:
     axes.vlines(x, low, high, color=LIGHT, linewidth=6, label="95 % interval of the share")
     axes.plot(x, y, "o-", color=COLOUR, label="pairs of such a probability")
     for bin in bins:
-        axes.annotate(f"{bin.pairs:,}", (bin.probability, bin.true), (7, -13), textcoords="offset points", color=GREY)
+        axes.annotate(f"{bin.pairs:,}", (bin.probability, bin.true), (8, 5), textcoords="offset points", color=GREY)
     axes.set(xlim=(-0.02, 1.05), ylim=(-0.04, 1.04), xlabel="probability", ylabel="share of true pairs")
     axes.set_title("Does the probability hold? Numbers are pairs", loc="left")
     axes.legend(frameon=False, loc="upper left")

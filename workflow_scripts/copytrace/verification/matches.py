@@ -53,6 +53,7 @@ def write_matches(path: str | Path, matches: pd.DataFrame) -> None:
     """Write the list: probabilities with six digits, boxes to a hundredth of a pixel, `true` and `false`."""
     words = {True: "true", False: "false"}
     text = matches.assign(
+        **(matches[BOXES].round(2) + 0.0),  # no -0.00
         probability=matches.probability.map(f"{{:.{DIGITS}f}}".format),
         decision=matches.decision.map(words),
         mirrored=matches.mirrored.map(words),
