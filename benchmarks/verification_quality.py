@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL, help="trees")
     parser.add_argument("--weights", default=os.environ.get("COPYTRACE_WEIGHTS"), help="MobileNetV2 as .npz")
     parser.add_argument("--measured", action="store_true", help="take the pairs that lie in the output folder")
-    verified_pairs.add_counts(parser, verified_pairs.Counts(references=1400, pool=900, deep=DEEP))
+    verified_pairs.add_counts(
+        parser, verified_pairs.Counts(references=1400, negatives=400, pool=900, look_alikes=600, deep=DEEP)
+    )
     args = parser.parse_args()
     paths = {name: args.output / f"{name}.parquet" for name in ("pairs", "truth", "costs")}
     if not args.measured:

@@ -49,12 +49,12 @@ SIDE, DIMENSIONS, POWER, NEIGHBOURS, WEIGHT = 224, 256, -0.25, 10, 1.0
 class Counts:
     """How many photographs and queries of each kind, and candidates of each list."""
 
-    references: int = 800
+    references: int = 600
     background: int = 300
     copies: int = 400
-    negatives: int = 400
-    pool: int = 800
-    look_alikes: int = 600
+    negatives: int = 300
+    pool: int = 700
+    look_alikes: int = 400
     candidates: int = 5
     deep: int = 0  # candidates by the global descriptor alone, where more than `candidates` are wanted of it
 

@@ -36,7 +36,7 @@ class Fitted:
 
     Attributes:
         fusion: fitted to all queries, with its decision.
-        held_out: the pairs with `role`, `copy`, and `probability` by trees that never saw the query.
+        held_out: the pairs as they are, with `role`, `copy`, and `probability` by trees that never saw the query.
     """
 
     fusion: Fusion
@@ -103,9 +103,8 @@ def fit(labelled: pd.DataFrame, precision: float, any_network: bool = False) -> 
         probability[held_out] = fusion.predict(trees, table[held_out])
     probability = fusion.one_source(pairs, probability)
     trees = fit_trees(table[fitting], copies[fitting])
-    return Fitted(
-        fusion.decide_at_precision(trees, probability, copies, precision), pairs.assign(probability=probability)
-    )
+    decided = fusion.decide_at_precision(trees, probability, copies, precision)
+    return Fitted(decided, labelled.assign(probability=probability[: len(labelled)]))
 
 
 def fit_trees(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
