@@ -26,8 +26,8 @@ from copytrace.verification.frames import overlap, project
 #: Colours of a decision that is right, wrong, or not judged.
 COLOURS = {"right": "#117a65", "wrong": "#943126", "": "#1b4f72"}
 LEGEND = (
-    "Each row: the query and the reference, with what one shows of the other outlined (orange: of it the upper edge of "
-    "the reference) and the keypoints that agree as dots; then that region of the query, and the reference laid over it."
+    "Each row: the query and the reference, with what they share outlined (orange: the reference's upper edge) and the "
+    "keypoints that agree as dots; then that region of the query, and the reference laid over it."
 )
 
 
