@@ -24,6 +24,7 @@ include: "rules/descriptors.smk"
 include: "rules/matching.smk"
 include: "rules/ensembling.smk"
 include: "rules/second_submission.smk"
+include: "rules/verification.smk"
 include: "rules/evaluation.smk"
 include: "rules/descriptor_track.smk"
 include: "rules/report.smk"
@@ -43,6 +44,7 @@ rule all:
         f"{RESULTS}/images/counts.csv",
         f"{RESULTS}/matching.csv",
         second_submission(),
+        verified_matches(),
         f"{RESULTS}/images/rejected.csv",
         evaluation_results(),
         report_figures(),

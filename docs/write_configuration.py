@@ -68,6 +68,7 @@ is.
 | `matching` | all from the matching on |
 | `ensembling`; `minimum_side` of a family | the votes or the list, and the evaluation |
 | `training_pairs`, `second_submission` | the models of pairs, the second list, the evaluation |
+| `verification` | the local features or their index, the measured pairs or only `matches.csv`, and what follows |
 | `descriptor_track` | its training, descriptors or only `descriptors.h5`, and its evaluation |
 | `untrained_families`, `validation_copies` | their descriptors, the evaluation |
 | other keys of `evaluation`; `report` | the evaluation, the report |

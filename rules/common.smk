@@ -41,7 +41,10 @@ TRAINED = [f for f in FAMILIES if steps_of(f)]
 PRETRAINED = configuration.pretrained(config)
 HAS_TRUTH = SAMPLE or IMAGES["ground_truth"] is not None
 GALLERIES = ["right", "wrong", "missed"] if HAS_TRUTH else ["best"]
+EVIDENCE = ["copies", "doubtful"]
 DETECTS = configuration.detects(config)
+VERIFICATION = config["verification"]
+VERIFIES = configuration.verifies(config)
 BACKGROUNDS = "backgrounds" if IMAGES["backgrounds"] else "training"
 PRETRAINING = "pretraining" if IMAGES["pretraining"] else "training"
 
@@ -233,9 +236,42 @@ def second_submission():
     return [f"{RESULTS}/matching_second.csv"] if PAIR_FAMILIES else []
 
 
+def verified_matches():
+    """The verified matches, where any are."""
+    return [f"{RESULTS}/matches.csv"] if VERIFIES else []
+
+
+def features_of(role):
+    """The files of local features of a role; of the training pictures only some are described."""
+    shards = 1 if role == "training" else IMAGES["shards"][role]
+    return shard_files(f"{RESULTS}/verification/features/{role}/{{shard}}-of-{{shards}}.h5", shards)
+
+
+def candidates_from(source, file):
+    """A file that candidates to verify come from, where that source is named."""
+    return f"{RESULTS}/{file}" if source in VERIFICATION["candidates"] else []
+
+
+def fusion_file():
+    """A user's trees as an input. Those of copytrace are no input but a digest: a clone may lie anywhere."""
+    return folders.expanded(VERIFICATION["fusion"]) if VERIFICATION["fusion"] else []
+
+
+def fusion_digest():
+    """Digest of the trees that come with copytrace, where they are used."""
+    shipped = SCRIPTS / "copytrace" / "verification" / "default_fusion.json"
+    return None if VERIFICATION["fusion"] else provenance.file_digest(shipped)
+
+
+def measured_pairs():
+    """The tables of measured pairs, all shards of the queries."""
+    return shard_files(f"{RESULTS}/verification/pairs/{{shard}}-of-{{shards}}.parquet", IMAGES["shards"]["queries"])
+
+
 def evaluation_results():
     """What `rule all` asks for beside the matches."""
     results = [f"{RESULTS}/evaluation/matching.json"] if HAS_TRUTH else []
+    results += [f"{RESULTS}/evaluation/matches.json"] if HAS_TRUTH and VERIFIES else []
     results += [f"{RESULTS}/evaluation/detection.json"] if DETECTS else []
     return results + ([f"{RESULTS}/evaluation/training_gain.json"] if configuration.initialisations(config) else [])
 
@@ -412,7 +448,7 @@ def threads_of_rules():
 
 def report_figures():
     """The figures that the report shows beside the evaluation's."""
-    figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES]
+    figures = [f"{RESULTS}/report/matches/{kind}.png" for kind in GALLERIES + (EVIDENCE if VERIFIES else [])]
     figures += [f"{RESULTS}/report/training_curves.png"] if TRAINED else []
     methods = [method for method in configuration.PRETRAINING_METHODS if pretrained_by(method)]
     figures += [f"{RESULTS}/report/pretraining/{method}.png" for method in methods]

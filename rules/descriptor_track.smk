@@ -85,7 +85,7 @@ rule evaluate_descriptors:
         table=report(
             f"{RESULTS}/evaluation/descriptors_table.csv",
             category="Evaluation",
-            labels={"figure": "5 descriptor track as a table (CSV)"},
+            labels={"figure": "6 descriptor track as a table (CSV)"},
             caption="../report/descriptors_table.rst",
         ),
     log:

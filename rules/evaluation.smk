@@ -94,6 +94,48 @@ rule evaluate:
         " --ablation-figure {output.ablation} > {log} 2>&1"
 
 
+rule evaluate_matches:
+    """The verified matches beside the ranked list, at their decision, and whether their probabilities hold."""
+    input:
+        matches=f"{RESULTS}/matches.csv",
+        final=f"{RESULTS}/matching.csv",
+        truth=f"{RESULTS}/images/ground_truth.csv",
+        queries=manifest("queries"),
+    output:
+        summary=f"{RESULTS}/evaluation/matches.json",
+        table=report(
+            f"{RESULTS}/evaluation/matches_table.csv",
+            category="Evaluation",
+            labels={"figure": "5 verified matches as a table (CSV)"},
+            caption="../report/matches_table.rst",
+        ),
+        figure=report(
+            f"{RESULTS}/evaluation/reliability.png",
+            category="Evaluation",
+            labels={"figure": "4 reliability of the probabilities"},
+            caption="../report/reliability.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/evaluate_matches.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_matches.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(16000),
+        runtime=minutes(60),
+    params:
+        code=code_of("evaluate_matches.py", "evaluation"),
+        evaluation=chosen(config["evaluation"], "queries", "bootstrap_samples", "confidence"),
+        seed=config["seed"],
+    shell:
+        'python "$SCRIPTS/evaluate_matches.py" --matches {input.matches} --final {input.final}'
+        " --ground-truth {input.truth} --queries {input.queries} --evaluation {params.evaluation:q}"
+        " --seed {params.seed} --threads {threads} --output {output.summary} --table {output.table}"
+        " --figure {output.figure} > {log} 2>&1"
+
+
 rule measure_training_gain:
     """Each trained model beside its own initialisation, on held-out edited copies of its own."""
     input:

@@ -51,6 +51,45 @@ rule draw_gallery:
         " --matches {params.matches} --threads {threads} {params.galleries} > {log} 2>&1"
 
 
+rule draw_evidence:
+    """Verified matches to look at: where two pictures agree, and both laid over each other."""
+    input:
+        matches=f"{RESULTS}/matches.csv",
+        pairs=measured_pairs(),
+        queries=manifest("queries"),
+        references=manifest("references"),
+        truth=f"{RESULTS}/images/ground_truth.csv" if HAS_TRUTH else [],
+    output:
+        **{
+            kind: report(
+                f"{RESULTS}/report/matches/{kind}.png",
+                category="Matches",
+                labels={"gallery": f"verified, {number} {kind}"},
+                caption=f"../report/matches_{kind}.rst",
+            )
+            for number, kind in enumerate(EVIDENCE, start=1)
+        },
+    log:
+        f"{RESULTS}/logs/draw_evidence.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_evidence.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(8000),
+        runtime=minutes(60),
+    params:
+        code=code_of("draw_evidence.py", "evaluation"),
+        truth=lambda w, input: flag("--ground-truth", input.truth),
+        counted=config["evaluation"]["queries"],
+        rows=config["report"]["gallery_matches"],
+    shell:
+        'python "$SCRIPTS/draw_evidence.py" --matches {input.matches} --pairs {input.pairs} --queries {input.queries}'
+        " --references {input.references} {params.truth} --count {params.counted} --rows {params.rows}"
+        " --threads {threads} --copies {output.copies} --doubtful {output.doubtful} > {log} 2>&1"
+
+
 rule draw_training_curves:
     """The cross-entropy of every training beside that of a guess."""
     input:
@@ -173,7 +212,7 @@ rule draw_synthesis_sheet:
 rule list_provenance:
     """Versions, machine, configuration, seeds, hashes of weights, run times; made when all results are there."""
     input:
-        matches=[f"{RESULTS}/matching.csv", *second_submission()],
+        matches=[f"{RESULTS}/matching.csv", *second_submission(), *verified_matches()],
         rejected=f"{RESULTS}/images/rejected.csv",
         evaluation=evaluation_results(),
         figures=report_figures(),

@@ -373,10 +373,10 @@ ODD = ["a, b", 'say "x"', "$\\frac{1}{$ ^_%", "two\nlines", "x" * 240, "字" * 9
 
 @pytest.mark.parametrize("name", ODD)
 def test_text_of_any_name_fits_its_place(name):
-    font = gallery._font(13)
-    text = gallery._printable(name)
+    font = gallery.font(13)
+    text = gallery.printable(name)
     assert text.isprintable()
-    short = gallery._fitted(text, font, 120)
+    short = gallery.fitted(text, font, 120)
     assert font.getlength(short) <= 120
     if font.getlength(text) <= 120:
         assert short == text

@@ -45,8 +45,12 @@ def show_matches(results: Path, report: Path, confidence: float) -> None:
         print_gain(json.loads(gain.read_text()))
     if matching.is_file():
         print_headlines(json.loads(matching.read_text())["summary"], confidence)
+    if (measured := results / "evaluation" / "matches.json").is_file():
+        print_verified(json.loads(measured.read_text()))
     print(f"\nReport:      {report}, to be opened in a browser")
     print(f"Matches:     {matches}")
+    if (verified := results / "matches.csv").is_file():
+        print(f"Verified:    {verified}, with evidence in {results / 'report' / 'matches'}")
     if matching.is_file():
         print(f"Evaluation:  {matching}, tables and figures beside it")
     print(f"Rejected:    {results / 'images' / 'rejected.csv'}")
@@ -76,6 +80,13 @@ def print_headlines(summary: dict, confidence: float) -> None:
         if row := summary.get(key):
             low, high = row["interval"]
             print(f"{label:46} {row['micro_ap']:.3f}     [{low:.3f}, {high:.3f}]")
+
+
+def print_verified(measured: dict) -> None:
+    """The verified matches, as a list and at their decision."""
+    row, decided = measured["rows"][0], measured["decision"]
+    print(f"{'verified matches':46} {row['micro_ap']:.3f}     [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]")
+    print(f"  {decided['right']} of {decided['called']} pairs that are called copies are some")
 
 
 def print_gain(gain: dict) -> None:

@@ -23,6 +23,10 @@ FLOAT, DOUBLE = 4, 8  # bytes
 QUERY_PARTS = {"whole": 1, "rotation": 3, "mirror": 1, "centre": 1, "third": 4, "half": 4}
 TILES = {"whole": 1, "grid2": 4, "centre": 1, "grid3": 9, "third": 4}
 
+#: Local features: bytes of a keypoint in a file and by kind of index (ivf_pq: beside its code), and pages of overlays.
+KEYPOINT, INDEXED, PAGES = 144, {"exact": 520, "ivf_sq8": 136, "ivf_pq": 8}, 96
+GREY_PICTURE = 160 * 120
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -142,6 +146,8 @@ class _Plan:
         yield from self.matching()
         yield from self.ensembling()
         yield self.starting("second submission", "combine_second", "combine_second.py", bool(self.pair_families))
+        if configuration.verifies(self.config):
+            yield from self.verification()
         yield from self.evaluation()
         yield from self.report()
 
@@ -444,6 +450,42 @@ class _Plan:
             tasks={"combine": voted + tiles}, stored=None,
         )  # fmt: skip
 
+    def verification(self) -> Iterator[Work]:
+        section = self.config["verification"]
+        keypoints, index = section["features"]["keypoints"], section["index"]
+        background = min(section["background_pictures"], self.count["training"])
+        for role, number, shards in (
+            ("training", background, 1),
+            *((role, self.count[role], self.shards[role]) for role in ("references", "queries")),
+        ):
+            yield Work(
+                "verification", "extract_features", "extract_features.py", shards, number, "pictures", role,
+                tasks={"decode": self.pixels(number), "local_features": number},
+                stored=number * (KEYPOINT * keypoints + GREY_PICTURE),
+            )  # fmt: skip
+        indexed = self.count["references"] * index["keypoints"]
+        held = indexed * (INDEXED[index["kind"]] + (index["code_bytes"] if index["kind"] == "ivf_pq" else 0))
+        piece = _largest(self.count["references"], self.shards["references"]) * keypoints * KEYPOINT
+        local = "local" in section["candidates"]
+        yield Work(
+            "verification", "index_references", "index_references.py", int(local), indexed, "keypoints",
+            tasks={"assign": indexing_multiply_adds(indexed, index)}, stored=held, memory=held + 5 * piece,
+        )  # fmt: skip
+        unrelated = (background + PAGES) * keypoints
+        yield Work(
+            "verification", "index_background", "index_background.py", 1, unrelated, "keypoints",
+            tasks={"assign": indexing_multiply_adds(unrelated, index), "local_features": PAGES},
+        )  # fmt: skip
+        queries = self.count["queries"]
+        pairs = queries * sum(section["candidates_per_query"][source] for source in section["candidates"])
+        looked_at = 2 * queries * keypoints * unrelated * searched(unrelated, index)
+        looked_at += 2 * queries * section["search"]["keypoints"] * indexed * searched(indexed, index) * local
+        yield Work(
+            "verification", "measure_pairs", "measure_pairs.py", self.shards["queries"], pairs, "pairs",
+            tasks={"neighbours": looked_at, "verify": pairs}, stored=None, memory=held if local else None,
+        )  # fmt: skip
+        yield self.starting("verification", "judge_pairs", "judge_pairs.py", 1)
+
     def evaluation(self) -> Iterator[Work]:
         number = self.count["queries"] + self.count["references"]
         yield Work(
@@ -451,6 +493,8 @@ class _Plan:
             tasks={"hash": self.pixels(number)},
         )  # fmt: skip
         yield self.starting("evaluation", "evaluate", "evaluate.py", self.has_truth)
+        verified = configuration.verifies(self.config)
+        yield self.starting("evaluation", "evaluate_matches", "evaluate_matches.py", self.has_truth and verified)
         gain = bool(configuration.initialisations(self.config))
         yield self.starting("evaluation", "measure_training_gain", "measure_training_gain.py", gain)
 
@@ -482,6 +526,7 @@ class _Plan:
         table, curves = self.config["backbone_table"], "draw_loss_curves.py"
         methods = {table[backbone]["weights"]["source"] for backbone in configuration.pretrained(self.config)}
         yield self.starting("report", "draw_gallery", "draw_gallery.py", 1)
+        yield self.starting("report", "draw_evidence", "draw_evidence.py", configuration.verifies(self.config))
         yield self.starting("report", "draw_training_curves", curves, bool(self.trained))
         yield self.starting("report", "draw_pretraining_curves", curves, len(methods))
         yield self.starting("report", "draw_detector_curve", curves, self.detects)
@@ -524,6 +569,23 @@ def heads(cost: Cost, section: Mapping[str, Any]) -> list[int]:
 def whitening_multiply_adds(rows: int, width: int) -> float:
     """Of one fit: covariance, and a symmetric matrix' eigenvectors in 9 d³ operations (Golub and Van Loan, 8.3)."""
     return rows * width**2 + 4.5 * width**3
+
+
+def lists_of(keypoints: float, index: Mapping[str, Any]) -> int:
+    """Lists of an index of local features; `index`: of `verification`. An exact one has none."""
+    return 0 if index["kind"] == "exact" else max(1, min(index["lists"], int(keypoints // 64)))
+
+
+def searched(keypoints: float, index: Mapping[str, Any]) -> float:
+    """The share of an index of local features that a search looks at."""
+    lists = lists_of(keypoints, index)
+    return min(index["probes"] / lists, 1.0) if lists else 1.0
+
+
+def indexing_multiply_adds(keypoints: float, index: Mapping[str, Any]) -> float:
+    """Of the k-means that places the lists, 25 rounds over 64 keypoints a list, and of finding each keypoint's list."""
+    lists = lists_of(keypoints, index)
+    return 128.0 * lists * (25 * 64 * lists + keypoints)
 
 
 def layers(widths: Sequence[int]) -> int:

@@ -151,6 +151,7 @@ def check(config: Config) -> None:
     _check_training(config)
     _check_chains(config)
     _check_dimensions(config)
+    _check_verification(config)
     _check_pictures(config)
     _check_results(config)
     copies, shards = config["evaluation"]["validation_copies"], config["images"]["shards"]["validation"]
@@ -172,6 +173,11 @@ def sample_pictures(config: Config) -> dict[str, int]:
 def detects(config: Config) -> bool:
     """Whether an overlay detector is made: a kind of parts asks for it."""
     return "detected_overlay" in config["parts"]["kinds"]
+
+
+def verifies(config: Config) -> bool:
+    """Whether matches are verified: some source of candidates is named."""
+    return bool(config["verification"]["candidates"])
 
 
 def used_backbones(config: Config) -> list[str]:
@@ -458,6 +464,21 @@ def _check_dimensions(config: Config) -> None:
         network = config["backbone_table"][backbone]["network"]
         if network in names.FEATURE_WIDTHS:
             names.check_width(backbone, network, names.FEATURE_WIDTHS[network], feature_dimensions(config))
+
+
+def _check_verification(config: Config) -> None:
+    """No more keypoints are indexed or searched for than pictures have; trees of one's own are there."""
+    section = config["verification"]
+    for key in ("index", "search"):
+        wanted, most = section[key]["keypoints"], section["features"]["keypoints"]
+        if wanted > most:
+            raise InputError(
+                f"verification.{key}.keypoints is {wanted}, but verification.features.keypoints is only {most}"
+            )
+    if section["fusion"]:
+        path = _expanded(section["fusion"], "verification.fusion")
+        if not folders.is_file(path):
+            raise InputError(f"verification.fusion names {path}, which is not there or not a file")
 
 
 def _check_pictures(config: Config) -> None:

@@ -109,7 +109,7 @@ def choose_right(judged: Judged, matches: int) -> Choice:
         "spread evenly from the highest score to the lowest",
         "No match is right.",
     )
-    share = f"{len(right):,} of {_number(len(judged.truth), 'true pair', 'true pairs')}"
+    share = f"{len(right):,} of {counted(len(judged.truth), 'true pair', 'true pairs')}"
     if judged.threshold is None:
         note = f"The list holds {share}; no score reaches a precision of 90 %."
     else:
@@ -126,7 +126,7 @@ def choose_wrong(judged: Judged, matches: int) -> Choice:
         note = "No score reaches a precision of 90 %."
     else:
         costly = int((wrong["score"] >= judged.threshold).sum())
-        note = f"{_number(costly, 'wrong pair scores', 'wrong pairs score')} {_threshold_text(judged.threshold)}."
+        note = f"{counted(costly, 'wrong pair scores', 'wrong pairs score')} {_threshold_text(judged.threshold)}."
     remarks = [_true_source(judged, query) for query in pairs["query_id"]]
     return Choice(title, note, pairs.assign(verdict="wrong", remark=remarks))
 
@@ -143,7 +143,7 @@ def choose_missed(judged: Judged, matches: int) -> Choice:
     title = _title(
         "Missed matches", len(pairs), total, "some that the list lacks, then the lowest scores", "No match is missed."
     )
-    note = f"Of {_number(len(judged.truth), 'true pair', 'true pairs')}, {len(absent):,} "
+    note = f"Of {counted(len(judged.truth), 'true pair', 'true pairs')}, {len(absent):,} "
     note += f"{'is' if len(absent) == 1 else 'are'} not in the list"
     if judged.threshold is None:
         note += "; no score reaches a precision of 90 %, so those in the list count as right."
@@ -199,7 +199,8 @@ def _title(kind: str, shown: int, total: int, order: str, none: str) -> str:
     return f"{kind}: {shown:,} of {total:,}" + (f", {order}" if shown < total else "")
 
 
-def _number(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """A number of things in words."""
     return f"{count:,} {one if count == 1 else many}"
 
 
@@ -407,7 +408,7 @@ def _describe(
         query, reference = queries.picture(pair.query_id), references.picture(pair.reference_id)
         middle = ["", ""]
     lines += [pair.remark] if pair.remark else []
-    captions = [f"query {_printable(pair.query_id)}", *middle, f"reference {_printable(pair.reference_id)}"]
+    captions = [f"query {printable(pair.query_id)}", *middle, f"reference {printable(pair.reference_id)}"]
     return Match(pair.verdict, lines, captions, query, reference)
 
 
@@ -441,14 +442,14 @@ def _part_text(view: View, layouts: Mapping[str, Sequence[object]]) -> str:
     return text if len(layouts.get(part.kind, ())) == 1 else f"{text} {part.rank + 1}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text on one line: what has no shape of its own, such as a newline, as its escape."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _short(image_id: str) -> str:
     """An id inside a sentence."""
-    text = _printable(image_id)
+    text = printable(image_id)
     return text if len(text) <= 40 else f"{text[:19]}…{text[-20:]}"
 
 
@@ -491,7 +492,15 @@ def draw_panels(views: Iterable[View | None]) -> dict[View, tuple[Image.Image, I
 
 
 def _framed(image: NDArray[np.uint8], corners: NDArray[np.float64] | None) -> Image.Image:
-    """A picture at panel size with an outline (corners [4, 2] in its pixels) and room for it at the edges."""
+    """A picture at panel size with an outline (corners [4, 2] in its pixels)."""
+    panel, scale = in_panel(image)
+    if corners is not None:
+        _outline(panel, corners * scale + FRAME)
+    return panel
+
+
+def in_panel(image: NDArray[np.uint8]) -> tuple[Image.Image, tuple[float, float]]:
+    """A picture at panel size with `FRAME` pixels of room at the edges, and by how much it is scaled in x and y."""
     height, width = image.shape[:2]
     scale = min(PANEL[0] / width, PANEL[1] / height)
     # a line of one pixel by thousands keeps four pixels' breadth
@@ -501,9 +510,7 @@ def _framed(image: NDArray[np.uint8], corners: NDArray[np.float64] | None) -> Im
     small = image[:: max(height // (8 * size[1]), 1), :: max(width // (8 * size[0]), 1)]
     panel = Image.new("RGB", (size[0] + 2 * FRAME, size[1] + 2 * FRAME), WHITE)
     panel.paste(Image.fromarray(small).resize(size, Image.Resampling.LANCZOS), (FRAME, FRAME))
-    if corners is not None:
-        _outline(panel, corners * (size[0] / width, size[1] / height) + FRAME)
-    return panel
+    return panel, (size[0] / width, size[1] / height)
 
 
 def _outline(panel: Image.Image, corners: NDArray[np.float64]) -> None:
@@ -540,10 +547,79 @@ def draw_sheet(
             "as it was compared, the reference with its part outlined. Orange is the part's upper edge, the square its "
             "left end: they show how a part was turned or mirrored. A score is the mean of its pieces of evidence."
         )
-        blocks = [_headline(choice.title, f"{choice.note} {legend}")]
+        blocks = [headline(choice.title, f"{choice.note} {legend}")]
         blocks += [_row(number, match, panels) for number, match in enumerate(matches, 1)]
     else:
-        blocks = [_headline(choice.title, choice.note)]
+        blocks = [headline(choice.title, choice.note)]
+    stacked(blocks, path)
+
+
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as Matplotlib brings it: the same on every machine, and it draws a box for what it lacks."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(fonts / name), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def headline(title: str, text: str) -> Image.Image:
+    """The top of a sheet: its title, and text in lines that fit."""
+    body = font(14)
+    lines = _wrapped(text, body, WIDTH - 2 * MARGIN)
+    block = Image.new("RGB", (WIDTH, MARGIN + 34 + 20 * len(lines) + 8), WHITE)
+    draw = ImageDraw.Draw(block)
+    draw.text((MARGIN, MARGIN), title, BLACK, font(20, bold=True))
+    for number, line in enumerate(lines):
+        draw.text((MARGIN, MARGIN + 34 + 20 * number), line, GREY, body)
+    return block
+
+
+def _row(number: int, match: Match, panels: Mapping[View, tuple[Image.Image, Image.Image | None]]) -> Image.Image:
+    """One match: a line, its words, the captions, the four pictures."""
+    unreadable = absent("this picture could not be read", PANEL[0]), None
+    query, query_part = panels[match.query] if match.query else unreadable
+    reference, reference_part = panels[match.reference] if match.reference else unreadable
+    if query_part and reference_part:
+        shown = [query, query_part, reference_part, reference]
+        columns = [0, 1, 2, 3]
+    else:
+        shown = [query, absent("no parts of the two were matched", 2 * PANEL[0] + GAP), reference]
+        columns = [0, 1, 3]
+    return row(
+        f"{number}  {match.verdict}", VERDICT_COLOURS[match.verdict], match.lines, match.captions, shown, columns
+    )
+
+
+def row(
+    start: str,
+    colour: str,
+    lines: Sequence[str],
+    captions: Sequence[str],
+    shown: Sequence[Image.Image],
+    columns: Sequence[int],
+) -> Image.Image:
+    """One row of a sheet: `start` in a colour and the first line behind it, more lines, pictures in columns of four.
+
+    `captions` has one for each of the four columns.
+    """
+    head, body, caption = font(15, bold=True), font(13), font(13)
+    words = 16 + 24 + 19 * (len(lines) - 1) + 6
+    block = Image.new("RGB", (WIDTH, words + 22 + max(panel.height for panel in shown) + 10), WHITE)
+    draw = ImageDraw.Draw(block)
+    draw.line((MARGIN, 4, WIDTH - MARGIN, 4), LINE, 1)
+    draw.text((MARGIN, 16), start, colour, head)
+    after = MARGIN + head.getlength(start) + GAP
+    draw.text((after, 16), fitted(lines[0], head, WIDTH - MARGIN - after), BLACK, head)
+    for place, line in enumerate(lines[1:]):
+        draw.text((MARGIN, 40 + 19 * place), fitted(line, body, WIDTH - 2 * MARGIN), GREY if place else BLACK, body)
+    for column, panel in zip(columns, shown):
+        left = MARGIN + column * (PANEL[0] + GAP)
+        draw.text((left, words), fitted(captions[column], caption, PANEL[0]), GREY, caption)
+        block.paste(panel, (left - FRAME, words + 22))
+    return block
+
+
+def stacked(blocks: Sequence[Image.Image], path: Path) -> None:
+    """Write blocks one below the other as PNG; equal sheets are equal bytes."""
     sheet = Image.new("RGB", (WIDTH, sum(block.height for block in blocks) + MARGIN), WHITE)
     top = 0
     for block in blocks:
@@ -553,60 +629,12 @@ def draw_sheet(
         sheet.save(temporary, format="PNG")
 
 
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as Matplotlib brings it: the same on every machine, and it draws a box for what it lacks."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(str(fonts / name), size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def _headline(title: str, text: str) -> Image.Image:
-    font = _font(14)
-    lines = _wrapped(text, font, WIDTH - 2 * MARGIN)
-    block = Image.new("RGB", (WIDTH, MARGIN + 34 + 20 * len(lines) + 8), WHITE)
-    draw = ImageDraw.Draw(block)
-    draw.text((MARGIN, MARGIN), title, BLACK, _font(20, bold=True))
-    for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + 34 + 20 * number), line, GREY, font)
-    return block
-
-
-def _row(number: int, match: Match, panels: Mapping[View, tuple[Image.Image, Image.Image | None]]) -> Image.Image:
-    """One match: a line, its words, the captions, the four pictures."""
-    unreadable = _absent("this picture could not be read", PANEL[0]), None
-    query, query_part = panels[match.query] if match.query else unreadable
-    reference, reference_part = panels[match.reference] if match.reference else unreadable
-    if query_part and reference_part:
-        shown = [query, query_part, reference_part, reference]
-        columns = [0, 1, 2, 3]
-    else:
-        shown = [query, _absent("no parts of the two were matched", 2 * PANEL[0] + GAP), reference]
-        columns = [0, 1, 3]
-    head, body, caption = _font(15, bold=True), _font(13), _font(13)
-    words = 16 + 24 + 19 * (len(match.lines) - 1) + 6
-    block = Image.new("RGB", (WIDTH, words + 22 + max(panel.height for panel in shown) + 10), WHITE)
-    draw = ImageDraw.Draw(block)
-    draw.line((MARGIN, 4, WIDTH - MARGIN, 4), LINE, 1)
-    start = f"{number}  {match.verdict}"
-    draw.text((MARGIN, 16), start, VERDICT_COLOURS[match.verdict], head)
-    after = MARGIN + head.getlength(start) + GAP
-    draw.text((after, 16), _fitted(match.lines[0], head, WIDTH - MARGIN - after), BLACK, head)
-    for place, line in enumerate(match.lines[1:]):
-        colour = BLACK if place == 0 else GREY
-        draw.text((MARGIN, 40 + 19 * place), _fitted(line, body, WIDTH - 2 * MARGIN), colour, body)
-    for column, panel in zip(columns, shown):
-        left = MARGIN + column * (PANEL[0] + GAP)
-        draw.text((left, words), _fitted(match.captions[column], caption, PANEL[0]), GREY, caption)
-        block.paste(panel, (left - FRAME, words + 22))
-    return block
-
-
-def _absent(text: str, width: int) -> Image.Image:
+def absent(text: str, width: int) -> Image.Image:
     """In the place of a picture: words that say why there is none."""
     panel = Image.new("RGB", (width + 2 * FRAME, 60 + 2 * FRAME), WHITE)
     draw = ImageDraw.Draw(panel)
     draw.rectangle((FRAME, FRAME, FRAME + width - 1, FRAME + 59), fill="#f1f3f4")
-    draw.text((FRAME + 12, FRAME + 22), text, GREY, _font(13))
+    draw.text((FRAME + 12, FRAME + 22), text, GREY, font(13))
     return panel
 
 
@@ -622,7 +650,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]
     return lines
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """A text of at most `width` pixels: what is too long loses its middle, for ids differ at their ends."""
     kept = len(text)
     short = text

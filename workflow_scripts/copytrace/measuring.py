@@ -32,6 +32,7 @@ from copytrace.configuration import (
     pretraining_of,
     trained_families,
     training_of,
+    verifies,
 )
 from copytrace.descriptors import DescriptorSettings, forward
 from copytrace.detection import letterbox
@@ -57,6 +58,11 @@ from copytrace.synthesis.operations import EMOJI
 from copytrace.synthesis.rendering import Renderer, render_unedited
 from copytrace.synthesis.tarset import TrainingSet, write_shard
 from copytrace.training import ClassBalancedBatches, CopyTraining, TrainingSettings
+from copytrace.verification import descriptor_index
+from copytrace.verification.descriptor_index import IndexSettings
+from copytrace.verification.features import DIMENSIONS, FeatureSettings, extract
+from copytrace.verification.matching import prepare_query
+from copytrace.verification.verify import verify
 from copytrace.whitening import Whitening, fit_whitening
 
 PICTURES = 12  # of those at hand, or drawn
@@ -138,6 +144,8 @@ class _Measuring:
         self.whitening()
         self.matching()
         self.tables()
+        if verifies(self.config):
+            self.verification()
 
     def take(self, kind: str, unit: str, work: Callable[[], float], processor: str = "cpu") -> None:
         """Measure a kind of work; `work` does some of it and returns how much, in `unit`."""
@@ -514,6 +522,48 @@ class _Measuring:
 
         self.take("vote", "rows voted on", vote)
         self.take("combine", "rows combined", combine)
+
+    # Verification
+
+    def verification(self) -> None:
+        """Local features, their index, neighbours in it, and pairs of pictures that have little in common."""
+        section = self.config["verification"]
+        settings = FeatureSettings(**section["features"])
+        described = [extract(picture, settings) for picture in self.decoded]
+
+        def describe() -> float:
+            extract(self.decoded[self.next()], settings)
+            return 1
+
+        self.take("local_features", "pictures described by local features", describe)
+        draw = runtime.generator("rates", "verification")
+        keypoints = draw.integers(0, 100, (20_000, DIMENSIONS), dtype=np.uint8)
+        lists = section["index"] | {"lists": 64, "probes": 8}
+
+        def index(kind: str) -> Any:
+            shape = IndexSettings(kind, lists["lists"], lists["probes"], lists["code_bytes"])  # type: ignore[arg-type]
+            return descriptor_index.build(lambda: [(keypoints, np.zeros(len(keypoints), np.int64))], shape)
+
+        def assign() -> float:
+            index("ivf_sq8")
+            return bill.indexing_multiply_adds(len(keypoints), lists | {"kind": "ivf_sq8"})
+
+        self.take("assign", "multiply-adds", assign)
+        built, wanted = index(lists["kind"]), keypoints[:400]
+
+        def search_keypoints() -> float:
+            descriptor_index.search(built, wanted, section["search"]["neighbours"])
+            return len(wanted) * len(keypoints) * bill.searched(len(keypoints), lists)
+
+        self.take("neighbours", "distances of local features", search_keypoints)
+        queries = [prepare_query(f, np.full((2, len(f.descriptors)), 1e5)) for f in described]
+
+        def verify_pair() -> float:
+            i = self.next()
+            verify(queries[i], described[i], described[i - 1])
+            return 1
+
+        self.take("verify", "pairs verified", verify_pair)
 
 
 def _megapixels(picture: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from copytrace import pdq
 from copytrace.verification.alignment import Agreement, compare_aligned, compare_thumbnails
 from copytrace.verification.evidence import bounding_box, evidence
 from copytrace.verification.features import Features
+from copytrace.verification.frames import project, resizing
 from copytrace.verification.geometry import locate
 from copytrace.verification.matching import Query
 
@@ -25,7 +26,9 @@ def verify(prepared: Query, query: Features, reference: Features) -> dict[str, A
     `mirrored`, `inliers`, `weighted_inliers` (section 3); `local_ncc`, `agreeing_share`, `global_ncc`, `query_share`,
     `reference_share` (section 4); `thumbnail_ncc`; `hash_distance` in bits, 0 to 256; the shared region's boxes
     `query_x0` … `reference_y1` in pixels of the pictures as they are, and `transform`, nine numbers row by row, from
-    reference to query. Without geometry the boxes and the transform are not-a-number, and inliers and agreement 0.
+    reference to query; `query_points` and `reference_points`, x and y of each inlier in turn, in pixels from the upper
+    left corner. Without geometry the boxes and the transform are not-a-number, inliers and agreement 0, and there are
+    no points.
     """
     geometry = locate(prepared, reference, query.size)
     found = None if geometry is None else evidence(geometry, query, reference)
@@ -42,7 +45,14 @@ def verify(prepared: Query, query: Features, reference: Features) -> dict[str, A
         **{f"query_{name}": value for name, value in zip(BOX, query_box)},
         **{f"reference_{name}": value for name, value in zip(BOX, reference_box)},
         "transform": found.transform.ravel().tolist() if found else [np.nan] * 9,
+        "query_points": _in_picture(geometry.query_points, query) if geometry else [],
+        "reference_points": _in_picture(geometry.reference_points, reference) if geometry else [],
     }
+
+
+def _in_picture(points: np.ndarray, features: Features) -> list[float]:
+    """Points [n, 2] of the keypoints' frame in the picture as it is: x, y, x, y …, from the upper left corner."""
+    return (project(resizing(features.size, features.full_size), points) + 0.5).ravel().tolist()
 
 
 def hash_distance(query: np.ndarray, reference: np.ndarray) -> int:

@@ -1,0 +1,301 @@
+"""The stage's scripts on a few pictures: the same bytes whatever the sharding, candidates, decisions, refusals."""
+
+import runpy
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from running import REPOSITORY
+
+from copytrace import evidence_gallery
+from copytrace.errors import InputError
+from copytrace.sample import scenes
+from copytrace.verification import evaluation, fusion
+from copytrace.verification.frames import corners, project
+from copytrace.verification.matches import COLUMNS, DEFAULT_FUSION, judge, read_matches
+from copytrace.verification.overlays import overlays
+from copytrace.verification.pair_files import POINTS, SCHEMA, read_pairs, write_pairs
+from copytrace.verification.pairs import unite
+
+FEATURES = '{"keypoints": 150, "contrast": 0.01, "longer_side": 160}'
+INDEX = '{"kind": "exact", "keypoints": 100, "lists": 8, "probes": 4, "code_bytes": 16}'
+SHARED = '{"kind": "exact", "lists": 8, "probes": 4}'
+SEARCH = '{"keypoints": 100, "neighbours": 5}'
+CANDIDATES = '{"local": 2, "matching": 2}'
+SIDE = 160
+HALF = np.array([[0.5, 0, 20], [0, 0.5, 30], [0, 0, 1]])  # the last query: a reference at half its size in another
+
+
+def run(monkeypatch, script, *arguments):
+    """A script's own main, with a command line."""
+    path = REPOSITORY / "workflow_scripts" / f"{script}.py"
+    monkeypatch.setattr("sys.argv", [str(path), *map(str, arguments), "--threads", "1"])
+    runpy.run_path(str(path))["main"]()
+
+
+def pictures():
+    """References, training pictures and queries: a plain copy, a mirrored one, a flat picture, one inside another."""
+
+    def scene(role, number):
+        return scenes.render(scenes.scene(0, role, number), SIDE)
+
+    references = {f"R{number}": scene("references", number) for number in range(7)}
+    references["flat"] = np.full((40, 60, 3), 90, np.uint8)
+    training = {f"T{number}": scene("training", number) for number in range(3)}
+    inside = scene("queries", 3).copy()
+    shown = cv2.warpAffine(references["R5"], HALF[:2], inside.shape[1::-1], flags=cv2.INTER_AREA)
+    mask = cv2.warpAffine(np.ones(references["R5"].shape[:2], np.uint8), HALF[:2], inside.shape[1::-1])
+    inside[mask > 0] = shown[mask > 0]
+    queries = {
+        "copy": references["R2"][10:140, 5:150],
+        "mirrored": references["R4"][:, ::-1],
+        "flat": np.full((50, 50, 3), 200, np.uint8),
+        "inside": inside,
+        "other": scene("queries", 7),
+    }
+    return {"references": references, "training": training, "queries": queries}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Manifests of the three roles, and a ranked list of the first queries."""
+    folder = tmp_path_factory.mktemp("stage")
+    for role, named in pictures().items():
+        (folder / role).mkdir()
+        rows = []
+        for name, picture in named.items():
+            path = folder / role / f"{name}.png"
+            Image.fromarray(np.ascontiguousarray(picture)).save(path)
+            rows.append((name, str(path), picture.shape[1], picture.shape[0]))
+        table = pd.DataFrame(rows, columns=["image_id", "path", "width", "height"])
+        table.to_parquet(folder / f"{role}.parquet")
+    ranked = [("copy", "R2", 0.5), ("flat", "flat", 0.4), ("copy", "R6", 0.3), ("flat", "R0", 0.2), ("copy", "R1", 0.1)]
+    pd.DataFrame(ranked, columns=["query_id", "reference_id", "score"]).to_csv(folder / "matching.csv", index=False)
+    return folder
+
+
+def extract(monkeypatch, folder, role, shards, *more):
+    files = [folder / f"{role}-{shard}-of-{shards}.h5" for shard in range(shards)]
+    for shard, file in enumerate(files):
+        run(monkeypatch, "extract_features", "--manifest", folder / f"{role}.parquet", "--features", FEATURES,
+            "--shard", shard, "--shards", shards, "--output", file, *more)  # fmt: skip
+    return files
+
+
+def verified(monkeypatch, folder, references, queries):
+    """The list of matches of so many shards, and the tables of pairs."""
+    features = extract(monkeypatch, folder, "references", references)
+    training = extract(monkeypatch, folder, "training", 1, "--pictures", 2)
+    index, background = folder / f"{references}.faiss", folder / "background.faiss"
+    run(monkeypatch, "index_references", "--features", *features, "--index", INDEX, "--output", index)
+    run(monkeypatch, "index_background", "--unrelated", *training, "--features", FEATURES, "--index", SHARED,
+        "--output", background)  # fmt: skip
+    tables = []
+    for shard, file in enumerate(extract(monkeypatch, folder, "queries", queries)):
+        tables.append(folder / f"{references}-{queries}-{shard}.parquet")
+        run(monkeypatch, "measure_pairs", "--queries", file, "--references", *features, "--background", background,
+            "--index", index, "--final", folder / "matching.csv", "--candidates", CANDIDATES, "--search", SEARCH,
+            "--output", tables[-1])  # fmt: skip
+    output = folder / f"{references}-{queries}.csv"
+    run(monkeypatch, "judge_pairs", "--pairs", *tables, "--output", output)
+    return output, tables
+
+
+@pytest.fixture(scope="module")
+def once(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        return verified(patch, folder, 1, 1)
+
+
+def test_other_shards_give_the_same_bytes(folder, once, monkeypatch):
+    """Seven shards of five queries: some are empty."""
+    assert verified(monkeypatch, folder, 3, 7)[0].read_bytes() == once[0].read_bytes()
+
+
+def test_a_rerun_gives_the_same_bytes(folder, once, monkeypatch):
+    before = once[0].read_bytes()
+    assert verified(monkeypatch, folder, 1, 1)[0].read_bytes() == before
+
+
+def test_copies_stand_first_with_their_boxes(once):
+    matches = read_matches(once[0])
+    assert list(matches.columns) == COLUMNS
+    order = matches.sort_values(["probability", "query_id", "reference_id"], ascending=[False, True, True])
+    assert order.index.tolist() == list(range(len(matches)))
+    assert matches.probability.between(0, 1).all() and matches.probability.gt(0.5).tolist()[:3] == [True] * 3
+    found = matches.set_index(["query_id", "reference_id"])
+    assert set(found.index[:3]) == {("copy", "R2"), ("mirrored", "R4"), ("inside", "R5")}
+    assert found.mirrored[:3].sum() == found.mirrored["mirrored", "R4"] == 1
+    box = found.loc[("inside", "R5"), ["query_x0", "query_y0", "query_x1", "query_y1"]].to_numpy(float)
+    reference = pictures()["references"]["R5"]
+    expected = project(HALF, corners(reference.shape[1::-1])) + 0.5
+    assert np.abs(box - [*expected.min(axis=0), *expected.max(axis=0)]).max() < 3
+    box = found.loc[("copy", "R2"), ["reference_x0", "reference_y0", "reference_x1", "reference_y1"]].to_numpy(float)
+    height, width = pictures()["references"]["R2"].shape[:2]
+    assert np.abs(box - [5, 10, min(150, width), min(140, height)]).max() < 3
+    transform = np.array(found.loc[("copy", "R2"), "transform"].split(), float).reshape(3, 3)
+    assert np.abs(project(transform, np.array([[50.0, 60]])) - [45, 50]).max() < 1.5
+
+
+def test_candidates_come_from_both_sources(once):
+    pairs = read_pairs(once[1], SCHEMA.names)
+    sources = {query: set(rows.reference_id) for query, rows in pairs.groupby("query_id")}
+    assert sources["flat"] == {"flat", "R0"}  # no keypoint, so that only the ranked list has candidates
+    assert sources["copy"] >= {"R2", "R6"} and len(sources["copy"]) <= 4
+    assert all(len(references) == 2 for query, references in sources.items() if query not in ("copy", "flat"))
+    scores = pairs.set_index(["query_id", "reference_id"]).global_score
+    assert scores["copy", "R6"] == 0.3 and np.isnan(scores["inside"]).all()
+    flat = pairs[pairs.query_id == "flat"]
+    assert flat.votes.isna().all() and not flat.inliers.any() and flat.transform.map(np.isnan).map(np.all).all()
+    shown = pairs[["query_id", "reference_id"]][2:4]
+    some = read_pairs(once[1], ["query_id", "reference_id", *POINTS], shown)
+    assert some[["query_id", "reference_id"]].values.tolist() == shown.values.tolist()
+    assert (pairs.query_points.map(len) == 2 * pairs.inliers).all()
+
+
+def test_only_the_best_of_the_ranked_list_lend_their_scores():
+    local = pd.DataFrame({"reference": [4, 1], "votes": [9.0, 3.0]})
+    ranked = pd.DataFrame({"reference": [7, 1, 4], "score": [0.9, 0.5, 0.1]})
+    found = dict(unite(local, ranked, 2))
+    assert list(found) == [1, 4, 7]
+    assert found[1] == {"votes": 3.0, "global_score": 0.5}
+    assert found[4]["votes"] == 9 and np.isnan(found[4]["global_score"])
+    assert np.isnan(found[7]["votes"]) and found[7]["global_score"] == 0.9
+
+
+def test_a_ranked_list_of_other_references_is_refused(folder, once, monkeypatch, tmp_path):
+    (tmp_path / "other.csv").write_text("query_id,reference_id,score\ncopy,R2,0.5\ncopy,elsewhere,0.4\n")
+    with pytest.raises(InputError, match="the ranked list names elsewhere, which is not among the references"):
+        run(monkeypatch, "measure_pairs", "--queries", folder / "queries-0-of-1.h5", "--references",
+            folder / "references-0-of-1.h5", "--background", folder / "background.faiss", "--final",
+            tmp_path / "other.csv", "--candidates", CANDIDATES, "--search", SEARCH, "--output",
+            tmp_path / "pairs.parquet")  # fmt: skip
+    assert not (tmp_path / "pairs.parquet").exists()
+
+
+def test_another_list_is_no_list_of_verified_matches(folder):
+    with pytest.raises(InputError, match=r"matching\.csv is no list of verified matches"):
+        read_matches(folder / "matching.csv")
+
+
+def test_the_decision_can_be_set_by_hand(once, monkeypatch, tmp_path):
+    run(monkeypatch, "judge_pairs", "--pairs", *once[1], "--decision", "0", "--output", tmp_path / "all.csv")
+    matches = read_matches(tmp_path / "all.csv")
+    assert matches.decision.all() and not read_matches(once[0]).decision.all()
+    trees = fusion.read_fusion(DEFAULT_FUSION)
+    assert (judge(read_pairs(once[1], SCHEMA.names), trees, 1.1).decision == 0).all()
+
+
+def test_no_pairs_make_an_empty_list(tmp_path, monkeypatch):
+    write_pairs(tmp_path / "none.parquet", iter([[]]))
+    run(monkeypatch, "judge_pairs", "--pairs", tmp_path / "none.parquet", "--output", tmp_path / "matches.csv")
+    assert (tmp_path / "matches.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_overlays_are_the_same_every_time_and_not_flat():
+    first, second = list(overlays()), list(overlays())
+    assert len(first) > 50 and all(np.array_equal(*pair) for pair in zip(first, second, strict=True))
+    assert min(page.std() for page in first) > 10
+
+
+# ----------------------------------------------------------------------------------------- galleries and evaluation
+
+
+def test_sheets_show_the_reference_where_it_lies():
+    """Laid over the query, the reference is where the query's own pixels are."""
+    named = pictures()
+    query, reference = named["queries"]["inside"], named["references"]["R5"]
+    region = project(HALF, corners(reference.shape[1::-1])) + 0.5
+    there, laid = (np.asarray(panel, int) for panel in evidence_gallery.laid_over(query, reference, HALF, region))
+    inner = slice(20, -20), slice(20, -20)
+    assert np.abs(there[inner] - laid[inner]).mean() < 12
+    assert np.abs(there[inner] - laid[inner][:, ::-1]).mean() > 20
+    turned = np.asarray(evidence_gallery.laid_over(query, reference[:, ::-1], HALF, region)[1], int)
+    assert np.abs(there[inner] - turned[inner]).mean() > 20
+
+
+def listed(rows):
+    return pd.DataFrame(rows, columns=["query_id", "reference_id", "probability"]).assign(
+        decision=lambda table: table.probability >= 0.5
+    )
+
+
+MATCHES = listed([("a", "x", 0.9), ("b", "y", 0.8), ("c", "z", 0.5), ("a", "y", 0.4), ("d", "w", 0.2)])
+TRUTH = pd.DataFrame({"query_id": ["a", "b", "d"], "reference_id": ["x", "", "w"]})
+
+
+@pytest.mark.parametrize(
+    "count, verdicts",
+    [("all", ["right", "wrong", "wrong", "right", "wrong"]), ("listed", ["right", "wrong", "", "right", "wrong"])],
+)
+def test_decisions_are_judged_by_the_truth(count, verdicts):
+    assert evidence_gallery.judge_decisions(MATCHES, TRUTH, count).verdict.tolist() == verdicts
+    assert (evidence_gallery.judge_decisions(MATCHES, None, count).verdict == "").all()
+
+
+def test_sheets_show_the_surest_and_those_next_to_the_decision():
+    assert evidence_gallery.choose_copies(MATCHES, 2).pairs.query_id.tolist() == ["a", "c"]
+    assert evidence_gallery.choose_doubtful(MATCHES, 2).pairs.probability.tolist() == [0.5, 0.4]
+    assert evidence_gallery.choose_doubtful(MATCHES, 9).pairs.probability.tolist() == MATCHES.probability.tolist()
+    assert evidence_gallery.choose_doubtful(MATCHES[:3], 2).pairs.probability.tolist() == [0.8, 0.5]
+    nothing = MATCHES[MATCHES.decision & ~MATCHES.decision]
+    assert evidence_gallery.choose_copies(nothing, 3).title == "No pair is called a copy"
+    assert evidence_gallery.choose_doubtful(nothing, 3).title == "No pair was verified"
+
+
+@pytest.fixture
+def task():
+    from copytrace.ablation import Task
+
+    truth = pd.DataFrame({"query_id": ["a", "d", "e"], "reference_id": ["x", "w", "v"]})
+    return Task(list("abcde"), truth, samples=400, confidence=0.95, seed=0)
+
+
+def test_precision_and_recall_at_the_decision(task):
+    decided = evaluation.at_decision(MATCHES, task)
+    assert (decided["called"], decided["right"]) == (3, 1)
+    assert decided["precision"] == pytest.approx(1 / 3) and decided["recall"] == pytest.approx(1 / 3)
+    for measure in ("precision", "recall"):
+        low, high = decided[f"{measure}_interval"]
+        assert 0 <= low < decided[measure] < high <= 1
+    nobody = evaluation.at_decision(MATCHES.assign(decision=False), task)
+    assert nobody["precision"] is None and nobody["recall"] == 0
+
+
+def test_recall_at_precision_on_every_draw(task):
+    """Against a table in which each query's rows stand as often as it was drawn."""
+    from copytrace import metrics
+
+    final = MATCHES.rename(columns={"probability": "score"})
+    hits = metrics.mark_hits(final, task.truth)
+    draw = np.random.default_rng(3)
+    times = draw.integers(0, 3, (50, 5))
+    weights = times[:, ["abcde".index(query) for query in final.query_id]]
+    positives = times[:, [0, 3, 4]].sum(axis=1)
+    seen = []
+
+    def keep(final, truth, queries, measure, samples, rng, hits):
+        seen.append(measure(hits, weights, positives))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "bootstrap_values", keep)
+        evaluation.recall_interval(final, task)
+    for row, count, value in zip(weights, positives, seen[0]):
+        if not count:
+            assert np.isnan(value)
+            continue
+        scores, repeated = np.repeat(final.score.to_numpy(), row), np.repeat(hits, row)
+        assert value == metrics.recall_at_precision(scores, repeated, int(count))[0]
+
+
+def test_reliability_counts_pairs_by_probability(task):
+    bins = evaluation.reliability(MATCHES, task)
+    assert [(bin.low, bin.pairs, bin.true) for bin in bins] == [
+        (0.2, 1, 1.0), (0.4, 1, 0.0), (0.5, 1, 0.0), (0.8, 1, 0.0), (0.9, 1, 1.0)
+    ]  # fmt: skip
+    low, high = evaluation.wilson(8, 10)  # Newcombe, "Two-sided confidence intervals", 1998, has such values
+    assert (low, high) == pytest.approx((0.490, 0.943), abs=5e-4)
+    assert evaluation.wilson(0, 5)[0] == 0 and evaluation.wilson(5, 5)[1] == 1

@@ -1,0 +1,69 @@
+"""Measure the verified matches beside the ranked list that they started from, and their probabilities."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from copytrace import ablation, ensembling, ground_truth, runtime
+from copytrace.verification import evaluation
+from copytrace.verification.matches import read_matches
+
+
+def main() -> None:
+    """Read the arguments, measure, write numbers, table and diagram."""
+    parser = runtime.Arguments(__doc__)
+    parser.add_input("--matches", type=Path, required=True, help="matches.csv")
+    parser.add_input("--final", type=Path, required=True, help="matching.csv")
+    parser.add_input("--ground-truth", type=Path, required=True, help="CSV query_id,reference_id")
+    parser.add_input("--queries", type=Path, required=True, help="manifest of the queries")
+    parser.add_argument("--evaluation", required=True, help="the section `evaluation` as JSON")
+    parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_output("--output", type=Path, required=True, help="matches.json")
+    parser.add_output("--table", type=Path, required=True, help="the measures as CSV")
+    parser.add_output("--figure", type=Path, required=True, help="reliability diagram as PNG")
+    args = parser.parse()
+    runtime.set_threads(args.threads)
+    settings = ablation.Evaluation.from_json(args.evaluation)
+    queries = pd.read_parquet(args.queries, columns=["image_id"])["image_id"].tolist()
+    truth = ground_truth.read(args.ground_truth)
+    task = ablation.task(truth, queries, settings, args.seed, args.ground_truth)
+    matches = read_matches(args.matches)
+    with runtime.Throughput("lists of matches", args.threads) as done:
+        lists = {
+            "verified matches": matches.rename(columns={"probability": "score"})[ensembling.FINAL_COLUMNS],
+            "ranked list": ensembling.read_final(args.final),
+        }
+        rows = [ablation.measure(name, "verification", final, task) for name, final in lists.items()]
+        recalls = [evaluation.recall_interval(final, task) for final in lists.values()]
+        decided = evaluation.at_decision(matches, task)
+        bins = evaluation.reliability(matches, task)
+        done.add(len(lists))
+    result = {
+        "protocol": {
+            "queries": len(task.queries),
+            "queries_counted": settings.queries,
+            "positives": len(task.truth),
+            "pairs": len(matches),
+            "interval": f"{task.confidence:.0%} percentile bootstrap over queries, {task.samples} samples",
+            "seed": task.seed,
+        },
+        "rows": ablation.as_json(rows),
+        "recall_at_p90_intervals": [list(recall) for recall in recalls],
+        "gain": evaluation.gain(rows[0], rows[1], task),
+        "decision": decided,
+        "reliability": evaluation.as_json(bins),
+    }
+    with runtime.atomic_output(args.output) as temporary:
+        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    table = evaluation.as_table(rows, recalls, decided)
+    with runtime.atomic_output(args.table) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    evaluation.draw_reliability(bins, args.figure)
+    for line in table.itertuples(index=False):
+        runtime.log.info("%-17s %-24s %.3f [%.3f, %.3f]", *line)
+
+
+if __name__ == "__main__":
+    runtime.run(main)
