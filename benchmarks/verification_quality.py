@@ -13,6 +13,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -192,8 +193,9 @@ def reliability_table(judged: pd.DataFrame) -> list[str]:
     rows = judged[judged["step + fusion"].notna()]
     plain = rows[rows.role != "look-alike"]
     first, second = (
-        calibration.reliability(part["step + fusion"], part["copy"]).set_index("low") for part in (plain, rows)
+        calibration.reliability(part["step + fusion"].to_numpy(), part["copy"].to_numpy(bool)).set_index("low") for part in (plain, rows)
     )
+    low: Any
     for low, row in first.iterrows():
         observed = f"{row.observed:.3f} [{row.observed_low:.3f}, {row.observed_high:.3f}]"
         out.append(
@@ -231,7 +233,8 @@ def intersection_over_union(pairs: pd.DataFrame, side: str) -> np.ndarray:
 def costs_table(costs: pd.DataFrame) -> list[str]:
     """Processor's milliseconds of each stage, and bytes of a reference."""
     out = ["| stage | times | ms each | ms a query |", "|---|---|---|---|"]
-    queries = costs.set_index("stage").amount["query"]
+    queries = float(costs.set_index("stage").amount["query"])
+    row: Any
     for row in costs[costs.unit == "s"].itertuples():
         each = 1000 * row.amount / row.times
         per_query = "" if row.stage.startswith("references") else f"{1000 * row.amount / queries:.1f}"

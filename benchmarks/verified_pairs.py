@@ -175,7 +175,7 @@ class Collection:
             with self.clock("verification of a pair"):
                 measured = verify(prepared, described, self.features[number])
             copy = self.image_ids[number] == query.source
-            truth = {}
+            truth: dict[str, float] = {}
             if copy and made is not None:
                 for side, region in (("query", made.region), ("reference", made.source_region)):
                     truth |= {f"true_{side}_{name}": v + 0.5 for name, v in zip(BOX, bounding_box(region))}
@@ -195,7 +195,7 @@ class Collection:
         rows = [(stage, seconds, "s", self.counts[stage]) for stage, seconds in self.seconds.items()]
         stored = sum(p.descriptors.nbytes + p.geometry.nbytes for p in self.features)
         sizes = {
-            "index of local features": self.index.ntotal * (self.index.code_size + 8),
+            "index of local features": self.index.ntotal * (self.index.code_size + 8),  # type: ignore[attr-defined]
             "keypoints and descriptors": stored,
             "grey picture": sum(p.grey.nbytes for p in self.features),
             "hashes": sum(p.hashes.nbytes for p in self.features),
@@ -261,7 +261,7 @@ def make(query: Query, foreign: Sequence[str], seed: str) -> tuple[np.ndarray, e
     if query.kind is None:
         return picture, None
     rng = runtime.generator(seed, query.query_id)
-    made = edits.copy(picture, query.kind, rng, lambda: load_image(foreign[rng.integers(len(foreign))]))
+    made = edits.copy(picture, query.kind, rng, lambda: load_image(foreign[int(rng.integers(len(foreign)))]))
     return through_file(made.picture), made
 
 
@@ -274,7 +274,7 @@ def mine(collection: Collection, pool: pd.DataFrame, count: int) -> list[str]:
             found = candidates.find_candidates(collection.index, described, collection.votes)
             best.append(float(found.votes.max()) if len(found) else 0.0)
             done.add()
-    return [pool.path.iat[i] for i in np.argsort(-np.array(best), kind="stable")[:count]]
+    return [str(pool.path.iat[i]) for i in np.argsort(-np.array(best), kind="stable")[:count]]
 
 
 def run(main: Callable[[], None]) -> None:
