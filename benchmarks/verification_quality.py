@@ -193,7 +193,8 @@ def reliability_table(judged: pd.DataFrame) -> list[str]:
     rows = judged[judged["step + fusion"].notna()]
     plain = rows[rows.role != "look-alike"]
     first, second = (
-        calibration.reliability(part["step + fusion"].to_numpy(), part["copy"].to_numpy(bool)).set_index("low") for part in (plain, rows)
+        calibration.reliability(part["step + fusion"].to_numpy(), part["copy"].to_numpy(bool)).set_index("low")
+        for part in (plain, rows)
     )
     low: Any
     for low, row in first.iterrows():

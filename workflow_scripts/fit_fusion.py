@@ -28,7 +28,8 @@ def main() -> None:
     plain = held_out[held_out.role != "look-alike"]
     figures = {"copies and negatives": plain, "look-alikes, too": held_out}
     tables = [
-        calibration.reliability(rows.probability.to_numpy(), rows["copy"].to_numpy(bool)).assign(queries=name) for name, rows in figures.items()
+        calibration.reliability(rows.probability.to_numpy(), rows["copy"].to_numpy(bool)).assign(queries=name)
+        for name, rows in figures.items()
     ]
     with runtime.atomic_output(args.reliability) as temporary:
         pd.concat(tables).to_csv(temporary, index=False, float_format="%.4f")
