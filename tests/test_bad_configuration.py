@@ -115,6 +115,7 @@ def test_wrong_types(overlay, sentence):
         ("{whitening: {seed: 4294967296}}", "whitening.seed is 4294967296, but must be at most 4294967295"),
         ("{descriptor_track: {dimensions: 257}}", "descriptor_track.dimensions is 257, but must be at most 256"),
         ("{evaluation: {confidence: 1}}", "evaluation.confidence is 1, but must be less than 1"),
+        ("{verification: {decision: 1.5}}", "verification.decision is 1.5, but must be at most 1"),
         ("{training: {head_learning_rate: 0}}", "training.head_learning_rate is 0, but must be more than 0"),
         ("{scales: [16]}", "entry 1 of scales is 16, but must be at least 32"),
         (
@@ -165,6 +166,22 @@ def test_values_out_of_their_limits(overlay, sentence):
             "backbones names vgg, which is not in backbone_table; known are resnet10, resnet10_ibn_a",
         ),
         ("{evaluation: {untrained_families: [pretraind_CC]}}", "did you mean pretrained_CC?"),
+        (
+            "{verification: {index: {keypoints: 700}}}",
+            "verification.index.keypoints is 700, but verification.features.keypoints is only 600",
+        ),
+        (
+            "{verification: {search: {keypoints: 601}}}",
+            "verification.search.keypoints is 601, but verification.features.keypoints is only 600",
+        ),
+        (
+            "{verification: {fusion: nowhere.json}}",
+            "verification.fusion names nowhere.json, which is not there or not a file",
+        ),
+        (
+            "{verification: {fusion: $NOT_SET_ANYWHERE/trees.json}}",
+            "$NOT_SET_ANYWHERE/trees.json, but the environment variable NOT_SET_ANYWHERE is not set",
+        ),
         ("{evaluation: {untrained_families: [u_CC]}}", "names u_CC, whose steps_factor is not 0"),
         ("{tiles: {families: [blur]}, families: [blur_CC]}", "tiles.families names blur, which is not among families"),
         ("{tiles: {scales: [96]}}", "tiles.scales names 96, which is not among scales"),

@@ -116,6 +116,54 @@ def test_queries_have_parts_that_the_detector_found(finished):
     assert measured["scenes"] == 4 and set(measured["classes"]) == {"overlay", "emoji"}
 
 
+def test_matches_are_verified_with_evidence_in_bounds(finished):
+    results = finished / "results"
+    matches = pd.read_csv(results / "matches.csv")
+    boxes = [f"{of}_{side}" for of in ("query", "reference") for side in ("x0", "y0", "x1", "y1")]
+    assert list(matches.columns) == [
+        *("query_id", "reference_id", "probability", "decision", "mirrored", "inliers"), *boxes, "transform"
+    ]  # fmt: skip
+    assert 24 * 3 <= len(matches) <= 24 * 6 and not matches.duplicated(["query_id", "reference_id"]).any()
+    assert matches.probability.is_monotonic_decreasing and matches.probability.between(0, 1).all()
+    decided = matches.decision.tolist()
+    assert decided == sorted(decided, reverse=True)
+    located = matches[matches.inliers > 0]
+    assert len(located) > 24 and located[[*boxes, "transform"]].notna().all(axis=None)
+    assert matches[matches.inliers == 0][[*boxes, "transform"]].isna().all(axis=None)
+    for role, of in (("queries", "query"), ("references", "reference")):
+        frames = pd.read_parquet(results / "images" / f"{role}.parquet").set_index("image_id").loc[located[f"{of}_id"]]
+        for low, high, side in (("x0", "x1", "width"), ("y0", "y1", "height")):
+            assert (located[f"{of}_{low}"] >= -0.01).all()
+            assert (located[f"{of}_{low}"] <= located[f"{of}_{high}"]).all()
+            assert (located[f"{of}_{high}"].to_numpy() <= frames[side].to_numpy() + 0.01).all()
+    measured = json.loads((results / "evaluation" / "matches.json").read_text())
+    assert [row["name"] for row in measured["rows"]] == ["verified matches", "ranked list"]
+    assert measured["decision"]["called"] == sum(decided)
+    assert sum(row["pairs"] for row in measured["reliability"]) == len(matches)
+
+
+@pytest.mark.parametrize(
+    "settings, rules",
+    [
+        ({"decision": 0.9}, {"judge_pairs", "evaluate_matches", "draw_evidence"}),
+        ({"search": {"neighbours": 5}}, {"measure_pairs", "judge_pairs", "evaluate_matches", "draw_evidence"}),
+        ({"candidates": []}, set()),
+    ],
+)
+def test_a_setting_of_the_verification_reruns_what_depends_on_it(finished, tmp_path, settings, rules):
+    jobs = planned(snakemake(finished, "-n", overlays=overlay(tmp_path, verification=settings)))
+    assert set(jobs) == {*rules, "list_provenance", "all"}
+
+
+def test_each_source_of_candidates_needs_only_its_own(tmp_path):
+    wanted = {}
+    for source in ("local", "matching"):
+        only = overlay(tmp_path, verification={"candidates": [source]})
+        wanted[source] = set(planned(snakemake(tmp_path, "results/matches.csv", "-n", overlays=only)))
+    assert "index_references" in wanted["local"] and "describe" not in wanted["local"]
+    assert "index_references" not in wanted["matching"] and "combine_families" in wanted["matching"]
+
+
 def test_no_checkpoint_is_left_behind(finished):
     assert not list((finished / "results" / "checkpoints").rglob("*.ckpt"))
 
@@ -483,9 +531,9 @@ def report_of(folder, path, overlays=(MICRO,)):
 def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
     report = report_of(finished, tmp_path / "report.html")
     assert set(report["results"]) == {
-        *(f"results/report/matches/{kind}.png" for kind in ("right", "wrong", "missed")),
+        *(f"results/report/matches/{kind}.png" for kind in ("right", "wrong", "missed", "copies", "doubtful")),
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
-        "results/evaluation/matching_table.csv",
+        *(f"results/evaluation/{name}" for name in ("matching_table.csv", "matches_table.csv", "reliability.png")),
         "results/report/training_curves.png",
         *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),
         "results/report/detector_curve.png",
@@ -529,6 +577,7 @@ def test_without_a_ground_truth_the_best_matches_are_shown(own_pictures, tmp_pat
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     report = report_of(own_pictures, tmp_path / "report.html", overlays=overlays)
     folder = tmp_path / "results" / "report"
-    assert set(report["results"]) == {str(folder / "matches" / "best.png"), str(folder / "provenance.html")}
+    galleries = {str(folder / "matches" / f"{kind}.png") for kind in ("best", "copies", "doubtful")}
+    assert set(report["results"]) == {*galleries, str(folder / "provenance.html")}
     assert "micro-AP" not in report["workflow_desc"]
     assert "broken.jpg" in (folder / "provenance.html").read_text()

@@ -42,18 +42,22 @@ def at_decision(matches: pd.DataFrame, task: Task) -> dict[str, Any]:
     hits = metrics.mark_hits(counted, task.truth)
     right = int(hits[counted["decision"].to_numpy()].sum())
 
-    def shares(hits: NDArray, weights: NDArray, positives: NDArray) -> tuple[NDArray, NDArray]:
-        true = weights[:, :called] @ hits[:called].astype(np.int64)
-        return _share(true, weights[:, :called].sum(axis=1)), _share(true, positives)
+    def true(hits: NDArray, weights: NDArray) -> NDArray:
+        return weights[:, :called] @ hits[:called].astype(np.int64)
 
-    intervals = [_interval(counted, hits, task, lambda *drawn, place=place: shares(*drawn)[place]) for place in (0, 1)]
+    def precision(hits: NDArray, weights: NDArray, _: NDArray) -> NDArray:
+        return _share(true(hits, weights), weights[:, :called].sum(axis=1))
+
+    def recall(hits: NDArray, weights: NDArray, positives: NDArray) -> NDArray:
+        return _share(true(hits, weights), positives)
+
     return {
         "called": called,
         "right": right,
         "precision": right / called if called else None,
-        "precision_interval": list(intervals[0]) if called else None,
+        "precision_interval": list(_interval(counted, hits, task, precision)) if called else None,
         "recall": right / len(task.truth),
-        "recall_interval": list(intervals[1]),
+        "recall_interval": list(_interval(counted, hits, task, recall)),
     }
 
 

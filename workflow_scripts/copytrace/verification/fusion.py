@@ -89,7 +89,9 @@ def feature_table(pairs: pd.DataFrame) -> pd.DataFrame:
 def _best_other(groups: pd.Series, values: pd.Series) -> pd.Series:
     """The largest value of each row's group without the row itself; 0 where there is none."""
     place = values.groupby(groups).rank(method="first", ascending=False)
-    best, second = (groups.map(values[place == number].set_axis(groups[place == number])) for number in (1, 2))
+    best, second = (
+        groups.map(values[place == number].set_axis(groups[place == number])).astype(np.float64) for number in (1, 2)
+    )
     return best.where(place != 1, second).fillna(0.0)
 
 
