@@ -1,8 +1,9 @@
 """What pretraining without labels is worth: copy retrieval on photographs before and after it, without whitening.
 
 Takes a folder with `training/` and `references/`. Networks learn from `training/` as the section `pretraining` of
-config.yaml says, but for milder crops and blur; edited copies of some references, none of them seen in training, are searched among all references by
-their pooled features. Weights stay in the output folder, so a second call makes only what is missing.
+config.yaml says, but for milder crops and blur; edited copies of some references, none of them seen in training, are
+searched among all references by their pooled features. Weights stay in the output folder, so a second call makes only
+what is missing.
 """
 
 import side_by_side  # first: it sets the threads and finds the library
