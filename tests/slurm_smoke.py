@@ -1,4 +1,4 @@
-"""Every rule as SLURM jobs, by the literal `snakemake --profile slurm`. Run by `make test-slurm`.
+"""Every rule of `all` as SLURM jobs, by the literal `snakemake --profile slurm`. Run by `make test-slurm`.
 
 With ONE_NODE_SLURM_ACCOUNTING=1 on a cluster with slurmdbd, where the profile names an account and asks sacct.
 """
@@ -11,7 +11,7 @@ from clones import clone, options
 from cluster import ACCOUNTING, PROFILE, booked, slurm
 from running import REPOSITORY, planned, snakemake
 
-# Every rule, in as few jobs as that takes.
+# Every rule of `all`, in as few jobs as that takes.
 OVERLAY = """
 images: {shards: {training: 1, references: 1, queries: 1, backgrounds: 1, validation: 1, pairs: 1}}
 families: [face_BW]
@@ -44,9 +44,10 @@ def run(cluster, tmp_path_factory):
 def asked_by_rules():
     """What the rule files state: a row per rule with `gpus`, `cpus`, `memory` in MB and `time` in minutes.
 
-    Without the rules of the target `bill`, which are no part of `all`.
+    Without the rules of the targets `bill` and `descriptor_track`, which are no part of `all`.
     """
-    files = sorted(set((REPOSITORY / "rules").glob("*.smk")) - {REPOSITORY / "rules" / "bill.smk"})
+    others = {REPOSITORY / "rules" / f"{target}.smk" for target in ("bill", "descriptor_track")}
+    files = sorted(set((REPOSITORY / "rules").glob("*.smk")) - others)
     text = "".join(path.read_text() for path in files)
     rows = {}
     for block in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
@@ -93,7 +94,7 @@ def test_the_report_has_the_figures_and_the_time_of_every_rule(run):
     assert done.returncode == 0, done.stderr
     text = page.read_text()
     shown = {path.relative_to(run).as_posix() for path in (run / "results" / "report").rglob("*.*")}
-    assert len(shown) == 10
+    assert len(shown) == 12
     assert all(f'"{path}"' in text for path in shown)
     rows = re.findall(r"<tr><td>(\w+)</td>.*>([0-9.]+) s</td>", (run / "results/report/provenance.html").read_text())
     assert {rule for rule, _ in rows} == set(asked_by_rules().index) - {"list_provenance"}
