@@ -128,7 +128,8 @@ def test_matches_are_verified_with_evidence_in_bounds(finished):
     decided = matches.decision.tolist()
     assert decided == sorted(decided, reverse=True)
     located = matches[matches.inliers > 0]
-    assert len(located) > 24 and located[[*boxes, "transform"]].notna().all(axis=None)
+    assert len(located) >= 12  # as many as there are copies
+    assert located[[*boxes, "transform"]].notna().all(axis=None)
     assert matches[matches.inliers == 0][[*boxes, "transform"]].isna().all(axis=None)
     for role, of in (("queries", "query"), ("references", "reference")):
         frames = pd.read_parquet(results / "images" / f"{role}.parquet").set_index("image_id").loc[located[f"{of}_id"]]
