@@ -20,11 +20,11 @@ import pandas as pd
 import side_by_side
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import beta
 
 from copytrace import metrics, runtime
 from copytrace.manifests import write_table
 from copytrace.verification import calibration, edits, fusion
+from copytrace.verification.reliability import exact_interval, reliability_table
 from copytrace.verification.verify import BOX
 
 MODEL = Path(fusion.__file__).with_name("default_fusion.json")
@@ -72,7 +72,7 @@ def lines(pairs: pd.DataFrame, truth: pd.DataFrame, costs: pd.DataFrame, model: 
     out += steps_table(judged, truth)
     out += ["", *kinds_table(judged, truth, model.decision)]
     out += ["", *decision_table(judged, truth, model.decision)]
-    out += ["", *reliability_table(judged)]
+    out += ["", *probabilities_table(judged)]
     return [*out, "", *boxes_table(judged, truth, model.decision), "", *costs_table(costs)]
 
 
@@ -180,20 +180,20 @@ def decision_table(judged: pd.DataFrame, truth: pd.DataFrame, decision: float) -
         for name, chosen in sets.items():
             called = judged[chosen & (judged[f"step {step}"] >= decision)]
             n, k = len(called), int(called["copy"].sum())
-            low, high = beta.ppf(0.025, k, n - k + 1), beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+            low, high = exact_interval(k, n) if n else (0.0, 1.0)
             share = f"{k / max(n, 1):.3f} [{low:.3f}, {high:.3f}]"
             out.append(f"| {step.removeprefix('+ ')}, {name} | {n} | {share} | {k / positives:.3f} |")
     return out
 
 
-def reliability_table(judged: pd.DataFrame) -> list[str]:
+def probabilities_table(judged: pd.DataFrame) -> list[str]:
     """Predicted probabilities beside observed shares."""
     out = ["| probability | copies and negatives: pairs | predicted | observed | with look-alikes: observed |"]
     out += ["|---|---|---|---|---|"]
     rows = judged[judged["step + fusion"].notna()]
     plain = rows[rows.role != "look-alike"]
     first, second = (
-        calibration.reliability(part["step + fusion"].to_numpy(), part["copy"].to_numpy(bool)).set_index("low")
+        reliability_table(part["step + fusion"].to_numpy(), part["copy"].to_numpy(bool)).set_index("low")
         for part in (plain, rows)
     )
     low: Any

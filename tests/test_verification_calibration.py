@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom
 
 from copytrace.errors import InputError
 from copytrace.verification import calibration, fusion
+from copytrace.verification.reliability import exact_interval, reliability_table
 
 SCRIPTS = Path(fusion.__file__).parents[2]
 DEFAULT = Path(fusion.__file__).with_name("default_fusion.json")
@@ -58,7 +59,7 @@ def test_held_out_probabilities_are_calibrated_on_copies_and_negatives(fitted):
     """Before the rule of one source, which takes from candidates beside a better one: on best candidates."""
     plain = fitted.held_out[fitted.held_out.role != "look-alike"]
     best = plain.loc[plain.groupby("query_id").probability.idxmax()]
-    table = calibration.reliability(best.probability, best["copy"], bins=5)
+    table = reliability_table(best.probability.to_numpy(), best["copy"].to_numpy(bool), bins=5)
     assert len(table) == 5
     assert (np.abs(table.observed - table.predicted) < 0.03 + (table.observed_high - table.observed_low) / 2).all()
 
@@ -115,12 +116,14 @@ def test_queries_without_truth_and_unknown_roles_are_refused():
 def test_reliability_has_exact_intervals():
     probabilities = np.r_[np.full(10, 0.05), np.full(4, 0.95), 1.0]
     copies = np.r_[np.ones(2), np.zeros(8), np.ones(5)].astype(bool)
-    table = calibration.reliability(probabilities, copies)
+    table = reliability_table(probabilities, copies)
     assert table[["low", "high", "pairs", "observed"]].to_numpy().tolist() == [[0, 0.1, 10, 0.2], [0.9, 1, 5, 1]]
     assert table.predicted.tolist() == pytest.approx([0.05, 0.96])
     for row, (k, n) in zip(table.itertuples(), ((2, 10), (5, 5))):
-        interval = binomtest(k, n).proportion_ci(method="exact")
-        assert (row.observed_low, row.observed_high) == pytest.approx((interval.low, interval.high))
+        # the shares at which as many hits or more, or as many or fewer, have a chance of 2.5 %
+        assert binom.sf(k - 1, n, row.observed_low) == pytest.approx(0.025)
+        assert k == n or binom.cdf(k, n, row.observed_high) == pytest.approx(0.025)
+    assert exact_interval(0, 5)[0] == 0 and exact_interval(5, 5)[1] == 1
 
 
 def test_the_script_fits_what_the_library_fits(tmp_path, fitted):

@@ -8,6 +8,7 @@ import pandas as pd
 from copytrace import ablation, ensembling, ground_truth, runtime
 from copytrace.verification import evaluation
 from copytrace.verification.matches import read_matches
+from copytrace.verification.reliability import draw_reliability
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         rows = [ablation.measure(name, "verification", final, task) for name, final in lists.items()]
         recalls = [evaluation.recall_interval(final, task) for final in lists.values()]
         decided = evaluation.at_decision(matches, task)
-        bins = evaluation.reliability(matches, task)
+        reliability = evaluation.reliability(matches, task)
         done.add(len(lists))
     result = {
         "protocol": {
@@ -53,14 +54,14 @@ def main() -> None:
         "recall_at_p90_intervals": [list(recall) for recall in recalls],
         "gain": evaluation.gain(rows[0], rows[1], task),
         "decision": decided,
-        "reliability": evaluation.as_json(bins),
+        "reliability": reliability.to_dict("records"),
     }
     with runtime.atomic_output(args.output) as temporary:
         temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     table = evaluation.as_table(rows, recalls, decided)
     with runtime.atomic_output(args.table) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-    evaluation.draw_reliability(bins, args.figure)
+    draw_reliability(reliability, args.figure)
     for line in table.itertuples(index=False):
         runtime.log.info("%-17s %-24s %.3f [%.3f, %.3f]", *line)
 

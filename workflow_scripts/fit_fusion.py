@@ -4,6 +4,7 @@ import pandas as pd
 
 from copytrace import runtime
 from copytrace.verification import calibration, fusion
+from copytrace.verification.reliability import reliability_table
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     plain = held_out[held_out.role != "look-alike"]
     figures = {"copies and negatives": plain, "look-alikes, too": held_out}
     tables = [
-        calibration.reliability(rows.probability.to_numpy(), rows["copy"].to_numpy(bool)).assign(queries=name)
+        reliability_table(rows.probability.to_numpy(), rows["copy"].to_numpy(bool)).assign(queries=name)
         for name, rows in figures.items()
     ]
     with runtime.atomic_output(args.reliability) as temporary:

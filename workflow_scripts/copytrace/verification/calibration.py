@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from copytrace import runtime
@@ -144,22 +143,3 @@ def fit_trees(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
         right=right,
         value=column("value", float),
     )
-
-
-def reliability(probabilities: np.ndarray, copies: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """How often pairs of about the same probability are copies: a row for each bin that has pairs.
-
-    `low`, `high`: the bin; `pairs`; `predicted`: their mean probability; `observed`: the share of copies, with its 95 %
-    interval `observed_low`, `observed_high` (Clopper and Pearson).
-    """
-    probabilities, copies = np.asarray(probabilities, np.float64), np.asarray(copies, bool)
-    number = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    rows = []
-    for i in np.unique(number):
-        chosen = number == i
-        n, k = int(chosen.sum()), int(copies[chosen].sum())
-        low = beta.ppf(0.025, k, n - k + 1) if k else 0.0
-        high = beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
-        rows.append((i / bins, (i + 1) / bins, n, probabilities[chosen].mean(), k / n, low, high))
-    columns = ["low", "high", "pairs", "predicted", "observed", "observed_low", "observed_high"]
-    return pd.DataFrame(rows, columns=columns)

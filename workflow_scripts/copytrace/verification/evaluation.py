@@ -6,33 +6,16 @@ All intervals are of sets of queries drawn with replacement, the same sets for e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from copytrace import figures, metrics
+from copytrace import metrics
 from copytrace.ablation import Row, Task
 from copytrace.runtime import generator
-
-BINS = 10  # of equal width in probability
-COLOUR, LIGHT, GREY = "#1b4f72", "#aebfcc", "#5f6368"
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Pairs of one range of probability: their number, mean probability, and the share that is true with interval."""
-
-    low: float
-    high: float
-    pairs: int
-    probability: float
-    true: float
-    interval: tuple[float, float]
+from copytrace.verification.reliability import reliability_table
 
 
 def at_decision(matches: pd.DataFrame, task: Task) -> dict[str, Any]:
@@ -73,31 +56,10 @@ def recall_interval(final: pd.DataFrame, task: Task) -> tuple[float, float]:
     return _interval(final, metrics.mark_hits(final, task.truth), task, recall)
 
 
-def reliability(matches: pd.DataFrame, task: Task) -> list[Bin]:
-    """Of the pairs in each range of probability, how many are true and should be; ranges without pairs are left out."""
+def reliability(matches: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """`reliability_table` of the matches of queries that count."""
     counted = _counted(matches, task)
-    hits = metrics.mark_hits(counted, task.truth)
-    probability = counted["probability"].to_numpy()
-    place = np.minimum((probability * BINS).astype(int), BINS - 1)
-    bins = []
-    for number in np.unique(place):
-        own = place == number
-        count, true = int(own.sum()), int(hits[own].sum())
-        bins.append(
-            Bin(
-                number / BINS, (number + 1) / BINS, count, float(probability[own].mean()), true / count,
-                wilson(true, count),
-            )
-        )  # fmt: skip
-    return bins
-
-
-def wilson(true: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, "Probable inference", 1927)."""
-    share = true / count
-    centre, half = share + z**2 / (2 * count), z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    low, high = ((centre + sign * half) / (1 + z**2 / count) for sign in (-1, 1))
-    return max(float(low), 0.0), min(float(high), 1.0)
+    return reliability_table(counted["probability"].to_numpy(), metrics.mark_hits(counted, task.truth))
 
 
 def gain(after: Row, before: Row, task: Task) -> dict[str, Any]:
@@ -116,30 +78,6 @@ def as_table(rows: Sequence[Row], recalls: Sequence[tuple[float, float]], decide
         bounds = decided[f"{measure}_interval"] or (np.nan, np.nan)
         lines.append((rows[0].name, f"{measure} at the decision", decided[measure], *bounds))
     return pd.DataFrame(lines, columns=["list", "measure", "value", "low", "high"])
-
-
-def as_json(bins: Sequence[Bin]) -> list[dict[str, Any]]:
-    """The bins for a file."""
-    return [asdict(bin) | {"interval": list(bin.interval)} for bin in bins]
-
-
-def draw_reliability(bins: Sequence[Bin], path: Path) -> None:
-    """The diagram of `reliability`, with the number of pairs at each point."""
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="probability = share of true pairs")
-    x = [bin.probability for bin in bins]
-    y = np.array([bin.true for bin in bins])
-    low, high = (np.array([bin.interval[side] for bin in bins]) for side in (0, 1))
-    axes.vlines(x, low, high, color=LIGHT, linewidth=6, label="95 % interval of the share")
-    axes.plot(x, y, "o-", color=COLOUR, label="pairs of such a probability")
-    for bin in bins:
-        axes.annotate(f"{bin.pairs:,}", (bin.probability, bin.true), (8, 5), textcoords="offset points", color=GREY)
-    axes.set(xlim=(-0.02, 1.05), ylim=(-0.04, 1.04), xlabel="probability", ylabel="share of true pairs")
-    axes.set_title("Does the probability hold? Numbers are pairs", loc="left")
-    axes.legend(frameon=False, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    figures.save(figure, path)
 
 
 def _counted(matches: pd.DataFrame, task: Task) -> pd.DataFrame:
