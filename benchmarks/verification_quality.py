@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 import side_by_side
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from copytrace import metrics, runtime
 from copytrace.manifests import write_table
-from copytrace.verification import calibration, edits, fusion
+from copytrace.verification import calibration, edits, evaluation, fusion
 from copytrace.verification.reliability import exact_interval, reliability_table
 from copytrace.verification.verify import BOX
 
@@ -83,14 +82,9 @@ def judge(labelled: pd.DataFrame, model: fusion.Fusion) -> pd.DataFrame:
     """The pairs with the scores of all steps; of a pair that a step has not among its candidates it is missing."""
     by_global = labelled.global_rank.notna()
     united = (labelled.global_score.notna() | labelled.local_rank.notna()).to_numpy()
-    certain = labelled.inliers + expit(labelled.score.astype(float))  # equal inliers: by the global score
-    scores = {
-        "global descriptor": labelled.score.where(by_global),
-        "+ hash": (labelled.score + 0.01 * (90 - labelled.hash_distance).clip(lower=0)).where(by_global),
-        "+ verification: inliers": certain.where(by_global),
-        "+ local candidates": certain.where(united),
-        "+ alignment: inliers × NCC": (certain * labelled.local_ncc.clip(lower=0) + 1e-3 * certain).where(united),
-    }
+    scores = evaluation.steps(labelled, labelled.score, by_global)
+    for name in list(scores)[-2:]:  # those with local candidates
+        scores[name] = scores[name].where(united)
     candidates = labelled[united]
     for name, rows in (
         ("+ fusion", candidates),
@@ -143,7 +137,7 @@ def recall_at_p90(
 
 def kinds_table(judged: pd.DataFrame, truth: pd.DataFrame, decision: float) -> list[str]:
     """By kind of edit: whether the copy stands first of its query, and whether it is called one."""
-    shown = ["global descriptor", "+ hash", "+ verification: inliers", "+ local candidates", "+ fusion"]
+    shown = [step for step in steps_of(judged) if not step.startswith("fusion")]
     out = [f"| recall at 1 | copies | {' | '.join(shown)} | called | no candidate |"]
     out += [f"|---|---|{'---|' * len(shown)}---|---|"]
     copies = truth[truth.role == "copy"]

@@ -95,10 +95,12 @@ rule evaluate:
 
 
 rule evaluate_matches:
-    """The verified matches beside the ranked list, at their decision, and whether their probabilities hold."""
+    """The verified matches beside the ranked list, step by step, at their decision, and whether probabilities hold."""
     input:
         matches=f"{RESULTS}/matches.csv",
         final=f"{RESULTS}/matching.csv",
+        pairs=measured_pairs(),
+        edits=f"{RESULTS}/images/drawn/edits.csv" if SAMPLE else [],
         truth=f"{RESULTS}/images/ground_truth.csv",
         queries=manifest("queries"),
     output:
@@ -127,11 +129,13 @@ rule evaluate_matches:
         runtime=minutes(60),
     params:
         code=code_of("evaluate_matches.py", "evaluation"),
+        edits=lambda w, input: flag("--edits", input.edits),
         evaluation=chosen(config["evaluation"], "queries", "bootstrap_samples", "confidence"),
         seed=config["seed"],
     shell:
         'python "$SCRIPTS/evaluate_matches.py" --matches {input.matches} --final {input.final}'
-        " --ground-truth {input.truth} --queries {input.queries} --evaluation {params.evaluation:q}"
+        " --pairs {input.pairs} --ground-truth {input.truth} --queries {input.queries} {params.edits}"
+        " --evaluation {params.evaluation:q}"
         " --seed {params.seed} --threads {threads} --output {output.summary} --table {output.table}"
         " --figure {output.figure} > {log} 2>&1"
 

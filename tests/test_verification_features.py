@@ -41,16 +41,48 @@ def test_the_strongest_keypoints_of_opencv():
     sift = cv2.SIFT.create(contrastThreshold=0.01, enable_precise_upscale=True)
     keypoints, vectors = sift.detectAndCompute(grey, None)
     assert len(keypoints) > 150
-    response = {tuple(np.float32([*k.pt, k.size, k.angle])): k.response for k in keypoints}
-    described = {tuple(np.float32([*k.pt, k.size, k.angle])): v for k, v in zip(keypoints, vectors)}
     features = extract(drawn, FeatureSettings(keypoints=100))
-    found = [tuple(row) for row in features.geometry]
-    assert len(set(found)) == 100
-    responses = [response[keypoint] for keypoint in found]
-    assert responses == sorted(response.values(), reverse=True)[:100]
-    for keypoint, descriptor in zip(found, features.descriptors):
-        vector = described[keypoint].astype(np.float64)
-        assert np.abs(descriptor / UNIT - np.sqrt(vector / vector.sum())).max() <= 0.5 / UNIT + 1e-6
+    assert len(np.unique(features.geometry, axis=0)) == 100
+    responses, turned = [], []
+    for row, descriptor in zip(features.geometry, features.descriptors):
+        own = [i for i, k in enumerate(keypoints) if np.allclose([*k.pt, k.size], row[:3], atol=1e-3)]
+        off = [abs((row[3] - keypoints[i].angle) % 360) for i in own]
+        number = own[int(np.argmin([min(a % 180, 180 - a % 180) for a in off]))]
+        keypoint, vector = keypoints[number], vectors[number].astype(np.float64)
+        dark = np.isclose((row[3] - keypoint.angle) % 360, 180, atol=1e-3)
+        assert dark or np.isclose((row[3] - keypoint.angle + 1) % 360, 1, atol=1e-3)
+        patch = vector.reshape(16, 8)[::-1].ravel() if dark else vector
+        assert np.abs(descriptor / UNIT - np.sqrt(patch / patch.sum())).max() <= 0.5 / UNIT + 1e-6
+        responses.append(keypoint.response)
+        turned.append(dark)
+    assert responses == sorted((k.response for k in keypoints), reverse=True)[:100]
+    assert 20 < sum(turned) < 80
+
+
+def test_a_negative_has_the_same_features():
+    """All but a few, which lie where two of SIFT's samples are alike."""
+    drawn = picture(6)
+    one, other = extract(drawn, SETTINGS), extract(255 - drawn, SETTINGS)
+    places = {tuple(np.rint(row * 4).astype(int)): i for i, row in enumerate(other.geometry)}
+    pairs = [(i, places.get(tuple(np.rint(row * 4).astype(int)))) for i, row in enumerate(one.geometry)]
+    same = [(i, j) for i, j in pairs if j is not None]
+    assert len(same) > 0.95 * len(pairs) > 100
+    a, b = (f.descriptors[list(numbers)].astype(int) for f, numbers in zip((one, other), zip(*same)))
+    assert np.abs(a - b).max(axis=1).mean() < 1
+
+
+def test_keypoints_are_dark_where_blobs_are():
+    """Discs on grey: the light ones are described as they are, the dark ones as in the negative."""
+    x, y = np.meshgrid(np.arange(200.0), np.arange(100.0))
+    light, dark = (np.clip(9 - np.hypot(x - centre, y - 50), 0, 1) for centre in (50, 150))
+    slope = 0.3 * (x % 100)
+    drawn = np.rint(90 + slope + 80 * light - 80 * dark).astype(np.uint8)
+    keypoints = cv2.SIFT.create(contrastThreshold=0.01, enable_precise_upscale=True).detect(drawn)
+    features = extract(np.dstack([drawn] * 3), FeatureSettings(grey_side=200))
+    for centre, turned in ((50, 0), (150, 180)):
+        near = [k for k in keypoints if np.hypot(k.pt[0] - centre, k.pt[1] - 50) < 2 and k.size > 8]
+        rows = features.geometry[(np.abs(features.geometry[:, 0] - centre) < 2) & (features.geometry[:, 2] > 8)]
+        assert near and sorted((k.angle + turned) % 360 for k in near) == pytest.approx(sorted(rows[:, 3]), abs=1e-3)
 
 
 def test_root_sift_is_the_hellinger_kernel_and_zero_stays_zero():

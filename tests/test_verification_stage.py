@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from running import REPOSITORY
+from scipy.stats import binomtest
 
 from copytrace import evidence_gallery
 from copytrace.errors import InputError
@@ -296,3 +297,33 @@ def test_reliability_counts_pairs_by_probability(task):
     assert table[["low", "pairs", "observed"]].to_numpy().tolist() == [
         [0.2, 1, 1.0], [0.4, 1, 0.0], [0.5, 1, 0.0], [0.8, 1, 0.0], [0.9, 1, 1.0]
     ]  # fmt: skip
+
+
+def test_steps_score_the_candidates_that_each_has():
+    pairs = pd.DataFrame(
+        {"hash_distance": [40, 120, 80], "inliers": [3, 0, 30], "local_ncc": [0.5, 0.1, 0.9]}, index=[4, 5, 6]
+    )
+    score = pd.Series([0.2, 0.3, np.nan], index=pairs.index)
+    steps = evaluation.steps(pairs, score, score.notna())
+    alike = 1 / (1 + np.exp(-score))
+    expected = {
+        "candidates of the ranked list": [0.2, 0.3, np.nan],
+        "+ hash": [0.2 + 0.5, 0.3, np.nan],
+        "+ verification: inliers": [3 + alike[4], alike[5], np.nan],
+        "+ local candidates": [3 + alike[4], alike[5], 30],
+        "+ alignment: inliers × NCC": [(3 + alike[4]) * 0.501, alike[5] * 0.101, 30 * 0.901],
+    }
+    assert list(steps) == list(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(steps[name], values)
+
+
+def test_recall_by_kind_of_edit(task):
+    """Query e is of the same kind as a, and has no match; d's stands behind another."""
+    final = MATCHES.rename(columns={"probability": "score"})
+    final = pd.concat([final, final[final.query_id == "d"].assign(reference_id="x", score=0.3)])
+    kinds = pd.Series({"a": "crop", "d": "blur", "e": "crop", "b": "blur"})
+    table = evaluation.recall_by_kind({"it": final}, kinds, task).set_index("kind")
+    assert table["value"].to_dict() == {"crop": 0.5, "blur": 0.0} and set(table["list"]) == {"it"}
+    interval = binomtest(1, 2).proportion_ci(method="exact")
+    assert table.loc["crop", ["low", "high"]].tolist() == pytest.approx([interval.low, interval.high])

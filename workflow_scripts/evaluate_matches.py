@@ -1,4 +1,4 @@
-"""Measure the verified matches beside the ranked list that they started from, and their probabilities."""
+"""Measure the verified matches beside the ranked list that they started from, step by step, and their probabilities."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from copytrace import ablation, ensembling, ground_truth, runtime
+from copytrace.ground_truth import PAIR
 from copytrace.verification import evaluation
 from copytrace.verification.matches import read_matches
+from copytrace.verification.pair_files import read_pairs
 from copytrace.verification.reliability import draw_reliability
 
 
@@ -16,8 +18,10 @@ def main() -> None:
     parser = runtime.Arguments(__doc__)
     parser.add_input("--matches", type=Path, required=True, help="matches.csv")
     parser.add_input("--final", type=Path, required=True, help="matching.csv")
+    parser.add_input("--pairs", type=Path, nargs="+", required=True, help="tables of measured pairs, of all queries")
     parser.add_input("--ground-truth", type=Path, required=True, help="CSV query_id,reference_id")
     parser.add_input("--queries", type=Path, required=True, help="manifest of the queries")
+    parser.add_input("--edits", type=Path, help="CSV query_id,kind: the edit that made a query, where it is known")
     parser.add_argument("--evaluation", required=True, help="the section `evaluation` as JSON")
     parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
     parser.add_argument("--threads", type=int, required=True)
@@ -31,10 +35,14 @@ def main() -> None:
     truth = ground_truth.read(args.ground_truth)
     task = ablation.task(truth, queries, settings, args.seed, args.ground_truth)
     matches = read_matches(args.matches)
+    pairs = read_pairs(args.pairs, [*PAIR, "global_score", "hash_distance", "inliers", "local_ncc"])
+    scores = evaluation.steps(pairs, pairs["global_score"], pairs["global_score"].notna())
+    steps = {name: pairs.assign(score=score)[score.notna()] for name, score in scores.items()}
     with runtime.Throughput("lists of matches", args.threads) as done:
         lists = {
-            "verified matches": matches.rename(columns={"probability": "score"})[ensembling.FINAL_COLUMNS],
             "ranked list": ensembling.read_final(args.final),
+            **{name: final for name, final in steps.items() if len(final)},
+            "verified matches": matches.rename(columns={"probability": "score"})[ensembling.FINAL_COLUMNS],
         }
         rows = [ablation.measure(name, "verification", final, task) for name, final in lists.items()]
         recalls = [evaluation.recall_interval(final, task) for final in lists.values()]
@@ -52,18 +60,21 @@ def main() -> None:
         },
         "rows": ablation.as_json(rows),
         "recall_at_p90_intervals": [list(recall) for recall in recalls],
-        "gain": evaluation.gain(rows[0], rows[1], task),
+        "gain": evaluation.gain(rows[-1], rows[0], task),
         "decision": decided,
         "reliability": reliability.to_dict("records"),
     }
     with runtime.atomic_output(args.output) as temporary:
         temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     table = evaluation.as_table(rows, recalls, decided)
+    if args.edits:
+        kinds = pd.read_csv(args.edits, dtype=str).set_index("query_id")["kind"]
+        table = pd.concat([table, evaluation.recall_by_kind(lists, kinds, task)])
     with runtime.atomic_output(args.table) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
     draw_reliability(reliability, args.figure)
     for line in table.itertuples(index=False):
-        runtime.log.info("%-17s %-24s %.3f [%.3f, %.3f]", *line)
+        runtime.log.info("%-29s %-24s %-16s %.3f [%.3f, %.3f]", *line)
 
 
 if __name__ == "__main__":

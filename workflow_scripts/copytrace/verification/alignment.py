@@ -2,7 +2,8 @@
 
 The reference is laid over the query, and small windows are compared by their normalised cross-correlation (NCC), which
 brightness and contrast do not change. A window counts by its texture, that of the picture with less: plain sky agrees
-with nothing, and a caption's strong edges on it shall not hide the rest.
+with nothing, and a caption's strong edges on it shall not hide the rest. Where the windows rather disagree, the
+reference's negative is compared instead.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Agreement:
     """How well the pixels of a pair agree.
 
     Attributes:
-        local_ncc: mean NCC of the windows, weighted by texture, −1 to 1.
+        local_ncc: mean NCC of the windows, weighted by texture, 0 to 1, of the reference or its negative.
         agreeing_share: share of the texture in windows with an NCC of more than `AGREES`, 0 to 1.
-        global_ncc: absolute NCC of the shared region as one, 0 to 1: high for inverted colours, too.
+        global_ncc: absolute NCC of the shared region as one, 0 to 1.
         query_share, reference_share: the share of each picture that lies in the other, 0 to 1.
     """
 
@@ -65,7 +66,7 @@ def compare_aligned(query: Features, reference: Features, transform: np.ndarray)
 
 
 def compare_thumbnails(query: Features, reference: Features) -> float:
-    """Mean local NCC of the whole pictures, squeezed to thumbnails, as they are or mirrored: the better, −1 to 1.
+    """`local_ncc` of the whole pictures, squeezed to thumbnails, as they are or mirrored: the better.
 
     What a pair without keypoints has.
     """
@@ -103,4 +104,7 @@ def _correlate(one: np.ndarray, other: np.ndarray, shared: np.ndarray) -> tuple[
     ncc = covariance / (deviations[0] * deviations[1] + NOISE**2)
     texture = np.minimum(*deviations)
     total = float(texture.sum()) + NOISE
-    return float((texture * ncc).sum()) / total, float(texture[ncc > AGREES].sum()) / total, whole
+    local = float((texture * ncc).sum()) / total
+    if local < 0:  # a negative
+        ncc = -ncc
+    return abs(local), float(texture[ncc > AGREES].sum()) / total, whole

@@ -1,21 +1,57 @@
-"""How good the verified matches are: as a ranked list, at their decision, and whether probabilities are shares.
+"""How good the verified matches are: step by step, as ranked lists, at their decision, and whether probabilities hold.
 
 All intervals are of sets of queries drawn with replacement, the same sets for every measure and list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from copytrace import metrics
 from copytrace.ablation import Row, Task
 from copytrace.runtime import generator
-from copytrace.verification.reliability import reliability_table
+from copytrace.verification.reliability import exact_interval, reliability_table
+
+TABLE = ["list", "measure", "kind", "value", "low", "high"]
+
+HASH_BITS, HASH_WEIGHT = 90, 0.01  # a bit that two hashes differ less than so many is worth that much of a cosine
+
+
+def steps(pairs: pd.DataFrame, score: pd.Series, ranked: pd.Series) -> dict[str, pd.Series]:
+    """The scores of measured pairs by each step of verification but the last, the fusion; missing: no candidate of it.
+
+    Args:
+        pairs: `hash_distance`, `inliers` and `local_ncc` of all candidates.
+        score: their global scores, missing where there is none.
+        ranked: which of them the list ranked by global scores proposed, bool; the others come from local features.
+    """
+    inliers = pairs.inliers + expit(score.astype(float)).fillna(0)  # equal numbers of inliers: by the global score
+    return {
+        "candidates of the ranked list": score.where(ranked),
+        "+ hash": (score + HASH_WEIGHT * (HASH_BITS - pairs.hash_distance).clip(lower=0)).where(ranked),
+        "+ verification: inliers": inliers.where(ranked),
+        "+ local candidates": inliers,
+        "+ alignment: inliers × NCC": inliers * (pairs.local_ncc + 1e-3),
+    }
+
+
+def recall_by_kind(lists: Mapping[str, pd.DataFrame], kinds: pd.Series, task: Task) -> pd.DataFrame:
+    """For each kind of edit, the share of its copies that stand first of their query: the columns `TABLE`.
+
+    `kinds`: the kind of each copy by its query's id. Intervals are exact ones of shares.
+    """
+    lines = []
+    for name, final in lists.items():
+        for kind, copies in task.truth.groupby(task.truth["query_id"].map(kinds)):
+            recall, size = metrics.recall_at_rank(final, copies, 1), len(copies)
+            lines.append((name, "recall at 1", kind, recall, *exact_interval(round(recall * size), size)))
+    return pd.DataFrame(lines, columns=TABLE)
 
 
 def at_decision(matches: pd.DataFrame, task: Task) -> dict[str, Any]:
@@ -69,15 +105,15 @@ def gain(after: Row, before: Row, task: Task) -> dict[str, Any]:
 
 
 def as_table(rows: Sequence[Row], recalls: Sequence[tuple[float, float]], decided: dict[str, Any]) -> pd.DataFrame:
-    """The lists' measures and those at the decision: `list, measure, value, low, high`."""
+    """The lists' measures, and those of the last list at the decision: the columns `TABLE`."""
     lines = []
     for row, recall in zip(rows, recalls):
-        lines.append((row.name, "micro-AP", row.micro_ap, *row.interval))
-        lines.append((row.name, "recall at precision 0.9", row.recall_at_p90, *recall))
+        lines.append((row.name, "micro-AP", "all", row.micro_ap, *row.interval))
+        lines.append((row.name, "recall at precision 0.9", "all", row.recall_at_p90, *recall))
     for measure in ("precision", "recall"):
         bounds = decided[f"{measure}_interval"] or (np.nan, np.nan)
-        lines.append((rows[0].name, f"{measure} at the decision", decided[measure], *bounds))
-    return pd.DataFrame(lines, columns=["list", "measure", "value", "low", "high"])
+        lines.append((rows[-1].name, f"{measure} at the decision", "all", decided[measure], *bounds))
+    return pd.DataFrame(lines, columns=TABLE)
 
 
 def _counted(matches: pd.DataFrame, task: Task) -> pd.DataFrame:

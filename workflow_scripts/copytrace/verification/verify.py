@@ -24,7 +24,7 @@ def verify(prepared: Query, query: Features, reference: Features) -> dict[str, A
     """All that is measured of a pair, by the names of the columns it becomes.
 
     `mirrored`, `inliers`, `weighted_inliers` (section 3); `local_ncc`, `agreeing_share`, `global_ncc`, `query_share`,
-    `reference_share` (section 4); `thumbnail_ncc`; `hash_distance` in bits, 0 to 256; the shared region's boxes
+    `reference_share` (section 4); `thumbnail_ncc`; `hash_distance` in bits, 0 to 128; the shared region's boxes
     `query_x0` … `reference_y1` in pixels of the pictures as they are, and `transform`, nine numbers row by row, from
     reference to query; `query_points` and `reference_points`, x and y of each inlier in turn, in pixels from the upper
     left corner. Without geometry the boxes and the transform are not-a-number, inliers and agreement 0, and there are
@@ -56,10 +56,12 @@ def _in_picture(points: np.ndarray, features: Features) -> list[float]:
 
 
 def hash_distance(query: np.ndarray, reference: np.ndarray) -> int:
-    """Bits by which the nearest of a query's eight hashes, uint8 [8, 32], differs from the reference upright.
+    """Bits by which the nearest of a query's eight hashes, uint8 [8, 32], or its negative's differs from a reference.
 
-    A picture without content has no hash, and is as far as pictures that have nothing in common.
+    A negative's hash has all bits reversed: each is a coefficient compared with the median. A picture without content
+    has no hash, and is as far as pictures that have nothing in common.
     """
     if not query.any() or not reference.any():
         return UNRELATED_BITS
-    return int(np.bitwise_count(query ^ reference[0]).sum(axis=1).min())
+    bits = np.bitwise_count(query ^ reference[0]).sum(axis=1)
+    return int(min(bits.min(), 8 * pdq.HASH_BYTES - bits.max()))
