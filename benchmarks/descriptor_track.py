@@ -21,7 +21,7 @@ from photographs import make_queries
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "workflow_scripts"))
 
-from copytrace import ablation, ground_truth, metrics, submission, track_evaluation  # noqa: E402
+from copytrace import ablation, ensembling, ground_truth, metrics  # noqa: E402
 
 #: Small enough for two cores: an ImageNet MobileNetV2 trained on 128-pixel copies.
 PHOTOGRAPHS = {
@@ -85,19 +85,19 @@ def main() -> None:
         print(pd.read_csv(results / "evaluation" / "descriptors_table.csv").to_string(index=False, float_format="%.3f"))
         for step in evaluation["steps"]:
             print("gain of {step}: {gain:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]".format(**step))
-        rows[name] = submitted(results, evaluation["protocol"]["pairs"], args.seed)
+        rows[name] = submitted(results, args.seed)
     for name, row in rows.items():
         if name != "trained":
             low, high = metrics.interval(row.samples - rows["trained"].samples)
             print(f"{name} over trained: {row.micro_ap - rows['trained'].micro_ap:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
-def submitted(results: Path, pairs: int, seed: int) -> ablation.Row:
-    """The measures of a run's file of descriptors, with their bootstrap samples."""
+def submitted(results: Path, seed: int) -> ablation.Row:
+    """The measures of a run's list of pairs, with their bootstrap samples."""
     truth = results / "images" / "ground_truth.csv"
-    queries, references = submission.read_submission(results / "descriptors.h5")
-    task = ablation.task(ground_truth.read(truth), queries.ids, ablation.Evaluation("all", 1000, 0.95), seed, truth)
-    return ablation.measure("", "", track_evaluation.ranked(queries, references, pairs), task)
+    ids = pd.read_parquet(results / "images" / "queries.parquet", columns=["image_id"])["image_id"].tolist()
+    task = ablation.task(ground_truth.read(truth), ids, ablation.Evaluation("all", 1000, 0.95), seed, truth)
+    return ablation.measure("", "", ensembling.read_final(results / "descriptors.csv"), task)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ is.
 | `ensembling`; `minimum_side` of a family | the votes or the list, and the evaluation |
 | `training_pairs`, `second_submission` | the models of pairs, the second list, the evaluation |
 | `verification` | the local features or their index, the measured pairs or only `matches.csv`, and what follows |
-| `descriptor_track` | its training, descriptors or only `descriptors.h5`, and its evaluation |
+| `descriptor_track` | its training, descriptors or only `descriptors.h5` and `descriptors.csv`, and its evaluation |
 | `untrained_families`, `validation_copies` | their descriptors, the evaluation |
 | other keys of `evaluation`; `report` | the evaluation, the report |
 | `on_bad_image`, `execution` | nothing that has been made |

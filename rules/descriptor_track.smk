@@ -31,7 +31,7 @@ rule replace_queries:
 
 
 rule stretch_descriptors:
-    """All scales averaged, queries stretched: the file that the contest's evaluator reads."""
+    """All scales averaged, queries stretched: the file that the contest's evaluator reads, and its nearest pairs."""
     input:
         query_vectors=descriptors_of(TRACK, "queries"),
         reference_vectors=descriptors_of(TRACK, "references"),
@@ -41,7 +41,8 @@ rule stretch_descriptors:
         training=manifest("training"),
         faces=trained_faces([family_of(TRACK)]),
     output:
-        f"{RESULTS}/descriptors.h5",
+        descriptors=f"{RESULTS}/descriptors.h5",
+        pairs=f"{RESULTS}/descriptors.csv",
     log:
         f"{RESULTS}/logs/stretch_descriptors.log",
     benchmark:
@@ -60,18 +61,20 @@ rule stretch_descriptors:
         stretching=section("descriptor_track", "stretching"),
         faces=lambda w, input: flag("--faces", input.faces),
         exclude=exclude_trained([family_of(TRACK)]),
+        pairs=config["ensembling"]["rows_per_query"],
     shell:
         'python "$SCRIPTS/stretch_descriptors.py" --query-vectors {input.query_vectors}'
         " --reference-vectors {input.reference_vectors} --background {input.background}"
         " --queries {input.queries} --references {input.references}"
         " --training {input.training} {params.faces} {params.exclude} --model {params.model} --scales {params.scales}"
-        " --stretching {params.stretching:q} --threads {threads} --output {output} > {log} 2>&1"
+        " --stretching {params.stretching:q} --pairs-per-query {params.pairs} --threads {threads}"
+        " --output {output.descriptors} --list {output.pairs} > {log} 2>&1"
 
 
 rule evaluate_descriptors:
-    """The file of descriptors measured as the contest does; what scales and stretching are worth."""
+    """The nearest pairs measured as the contest does; what scales and stretching are worth."""
     input:
-        descriptors=f"{RESULTS}/descriptors.h5",
+        nearest=f"{RESULTS}/descriptors.csv",
         query_vectors=descriptors_of(TRACK, "queries"),
         reference_vectors=descriptors_of(TRACK, "references"),
         background=descriptors_of(TRACK, "training"),
@@ -111,7 +114,7 @@ rule evaluate_descriptors:
         evaluation=section("evaluation"),
         seed=config["seed"],
     shell:
-        'python "$SCRIPTS/evaluate_descriptors.py" --descriptors {input.descriptors}'
+        'python "$SCRIPTS/evaluate_descriptors.py" --list {input.nearest}'
         " --query-vectors {input.query_vectors} --reference-vectors {input.reference_vectors}"
         " --background {input.background} {params.replaced} --training {input.training} {params.faces} {params.exclude}"
         " --queries {input.queries} --ground-truth {input.truth} --model {params.model} --scales {params.scales}"

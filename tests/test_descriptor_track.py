@@ -248,13 +248,14 @@ def measured(tmp_path_factory):
     common += ["--queries", folder / "queries.parquet", "--class-stride", 4, "--model", MODEL]
     common += ["--scales", *SCALES, "--stretching", json.dumps(STRETCHING), "--threads", 1]
     stretched = run(
-        "stretch_descriptors", *common, "--references", folder / "references.parquet", "--output", folder / "d.h5"
-    )
+        "stretch_descriptors", *common, "--references", folder / "references.parquet", "--output", folder / "d.h5",
+        "--list", folder / "pairs.csv", "--pairs-per-query", 10,
+    )  # fmt: skip
     assert stretched.returncode == 0, stretched.stderr
     evaluation = {"queries": "all", "bootstrap_samples": 40, "confidence": 0.9}
     normalisation = {"neighbours": 4, "weight": 1.5}
     done = run(
-        "evaluate_descriptors", *common, "--descriptors", folder / "d.h5", "--ground-truth", folder / "truth.csv",
+        "evaluate_descriptors", *common, "--list", folder / "pairs.csv", "--ground-truth", folder / "truth.csv",
         "--normalisation", json.dumps(normalisation), "--evaluation", json.dumps(evaluation), "--pairs-per-query", 10,
         "--seed", 0, "--output", folder / "d.json", "--table", folder / "d.csv",
     )  # fmt: skip
@@ -340,6 +341,7 @@ def test_a_picture_without_a_descriptor_is_missed(measured, tmp_path):
         "--background", *files["training"], "--training", folder / "training.parquet",
         "--queries", folder / "queries.parquet", "--references", tmp_path / "references.parquet", "--model", MODEL,
         "--scales", *SCALES, "--stretching", json.dumps(STRETCHING), "--threads", 1, "--output", tmp_path / "d.h5",
+        "--list", tmp_path / "pairs.csv", "--pairs-per-query", 10,
     )  # fmt: skip
     assert done.returncode == 2 and "lack 1 ids; the first is 'R99'" in done.stderr
-    assert not (tmp_path / "d.h5").exists()
+    assert not (tmp_path / "d.h5").exists() and not (tmp_path / "pairs.csv").exists()

@@ -1,18 +1,18 @@
-"""Measure the contest's file of descriptors as the contest does, and what scales and stretching are worth."""
+"""Measure the descriptor track's list of pairs as the contest does, and what scales and stretching are worth."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 
-from copytrace import ablation, ground_truth, runtime, stretching, submission, track_evaluation
+from copytrace import ablation, ensembling, ground_truth, runtime, stretching, track_evaluation
 from copytrace.synthesis.classes import class_ids
 
 
 def main() -> None:
     """Read the arguments, rank and measure every variant, write numbers and table."""
     parser = runtime.Arguments(__doc__)
-    parser.add_input("--descriptors", required=True, type=Path, help="file in the submission format")
+    parser.add_input("--list", required=True, help="CSV query_id,reference_id,score: all scales, stretched")
     parser.add_input("--query-vectors", required=True, nargs="+", help="descriptor files of the queries")
     parser.add_input("--reference-vectors", required=True, nargs="+", help="descriptor files of the references")
     parser.add_input("--background", required=True, nargs="+", help="descriptor files of the training pictures")
@@ -49,9 +49,7 @@ def main() -> None:
     settings = stretching.Stretching(**args.stretching)
     count = max(int(args.pairs_per_query * len(ids)), 1)
     with runtime.Throughput("lists of matches", args.threads) as done:
-        lists = {
-            track_evaluation.SUBMITTED: track_evaluation.ranked(*submission.read_submission(args.descriptors), count)
-        }
+        lists = {track_evaluation.SUBMITTED: ensembling.read_final(args.list)}
         done.add()
         for name, matches in track_evaluation.variants(described, settings, args.normalisation, count):
             lists[name] = matches

@@ -1,16 +1,16 @@
-"""Average the scales of the descriptor track, stretch the queries, and write the contest's file of descriptors."""
+"""Average the scales of the descriptor track, stretch the queries, write the contest's file and the nearest pairs."""
 
 import json
 
 import numpy as np
 import pandas as pd
 
-from copytrace import descriptor_files, runtime, stretching, submission
+from copytrace import descriptor_files, ensembling, runtime, stretching, submission, track_evaluation
 from copytrace.synthesis.classes import class_ids
 
 
 def main() -> None:
-    """Read the arguments, average, stretch, write one file with both sides."""
+    """Read the arguments, average, stretch, write one file with both sides, search, write the list."""
     parser = runtime.Arguments(__doc__)
     parser.add_input("--query-vectors", required=True, nargs="+", help="descriptor files of the queries")
     parser.add_input("--reference-vectors", required=True, nargs="+", help="descriptor files of the references")
@@ -23,8 +23,10 @@ def main() -> None:
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--stretching", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--class-stride", type=int, help="leave the pictures trained on out of the background")
+    parser.add_argument("--pairs-per-query", required=True, type=float, help="pairs in the list, over all queries")
     parser.add_argument("--threads", required=True, type=int)
-    parser.add_output("--output", required=True)
+    parser.add_output("--output", required=True, help="file in the submission format")
+    parser.add_output("--list", required=True, help="CSV query_id,reference_id,score")
     args = parser.parse()
     runtime.set_threads(args.threads)
     settings = stretching.Stretching(**args.stretching)
@@ -45,6 +47,8 @@ def main() -> None:
         lengths, raised = stretching.query_lengths(queries.vectors, training, settings)
     stretched = submission.Side(queries.ids, lengths[:, None] * queries.vectors)
     submission.write_submission(args.output, stretched, references)
+    count = max(int(args.pairs_per_query * len(queries.ids)), 1)
+    ensembling.write_final(args.list, track_evaluation.ranked(stretched, references, count))
     runtime.log.info(
         "%d queries of length %.3f … %.3f, median %.3f; the mean similarity of %d was below %g and raised to it",
         len(lengths), lengths.min(), lengths.max(), np.median(lengths), raised.sum(), settings.minimum_mean,

@@ -18,7 +18,7 @@ from copytrace.ablation import Row, Task
 from copytrace.stretching import Stretching
 from copytrace.submission import Side
 
-#: The row that is measured on the submitted file itself: all scales together, stretched.
+#: The row that is measured on the list of pairs itself: all scales together, stretched.
 SUBMITTED = "as submitted"
 ALL = "all scales"
 
