@@ -353,6 +353,7 @@ tiles: {{families: [], scales: []}}
 second_submission: {{families: []}}
 scales: [32]
 matching: {{weight: 0}}
+verification: {{fusion: shipped}}
 ensembling: {{vote: 1, tile_vote: 1}}
 evaluation: {{untrained_families: [], bootstrap_samples: 20}}
 parts: {{kinds: [whole, rotation, selective_search]}}
