@@ -185,6 +185,10 @@ def test_values_out_of_their_limits(overlay, sentence):
             "verification.fitting.copies is 601, but verification.fitting.originals is only 600",
         ),
         (
+            "{verification: {candidates: [local], fusion: fitted}}",
+            "verification.fitting asks for 1600 training pictures (originals, negatives, pool), but beside the 300 of",
+        ),
+        (
             "{verification: {fitting: {look_alikes: 701}}}",
             "verification.fitting.look_alikes is 701, but verification.fitting.pool is only 700",
         ),

@@ -116,8 +116,8 @@ def fit_trees(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
     copies, table = np.asarray(copies, bool), table.loc[:, table.notna().any()]
     if copies.all() or not copies.any():
         raise InputError(
-            f"trees are fitted to copies and to other pairs, but of the candidates {copies.sum()} are copies and "
-            f"{(~copies).sum()} others: more trial queries are needed, or other pictures"
+            f"trees learn from copies and from other pairs, but of the candidates to learn from {copies.sum()} are "
+            f"copies and {(~copies).sum()} others: there are too few trial queries, or their pictures have no keypoints"
         )
     boosting = HistGradientBoostingClassifier(
         max_iter=ROUNDS,
