@@ -242,7 +242,7 @@ def verified_matches():
 
 
 def pictures_of(role):
-    """The manifest of the pictures that local features are extracted of; some training pictures play parts in fitting."""
+    """The manifest of a role whose local features are extracted; originals and pool are training pictures."""
     return f"{RESULTS}/verification/trials/{role}.parquet" if role in ("originals", "pool") else manifest(role)
 
 

@@ -31,7 +31,7 @@ rule extract_features:
 
 
 rule index_references:
-    """The index of the references' local features, built once for a collection; likewise of what plays them in fitting."""
+    """The index of the references' local features, built once for a collection, or of the originals'."""
     input:
         lambda w: features_of(w.role),
     output:
@@ -116,7 +116,7 @@ rule measure_pairs:
 
 
 rule choose_trial_pictures:
-    """Training pictures that play references, negatives, and the pool of look-alikes, where trees are fitted to them."""
+    """Training pictures that play references, are negatives, or are the pool of look-alikes, to fit trees to."""
     input:
         pictures=manifest("training"),
         background=features_of("training"),

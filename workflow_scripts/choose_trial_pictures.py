@@ -25,7 +25,7 @@ def main() -> None:
     pictures = pd.read_parquet(args.pictures)
     with runtime.Throughput("pictures", args.threads) as done:
         background = FeatureFiles(args.background).image_ids
-        counts.check_fitting(args.sizes, len(background), len(pictures))
+        counts.check_trial_pictures(args.sizes, len(background), len(pictures))
         free = pictures[~pictures["image_id"].isin(background)]
         parts = trials.divide(free, args.sizes, runtime.generator(args.seed, "trial pictures"))
         for name, part in parts.items():

@@ -215,8 +215,8 @@ def demand(config: Config) -> dict[str, Any]:
         "pairs_per_batch": config["training"]["classes_per_batch"],
         "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
         "rows_per_query": config["ensembling"]["rows_per_query"],
-        "background_pictures": config["verification"]["background_pictures"],
-        "fitting": trial_pictures(config) if fits_fusion(config) else None,
+        "trial_pictures": trial_pictures(config) if fits_fusion(config) else {},
+        "background_pictures": config["verification"]["background_pictures"] if fits_fusion(config) else 0,
         "held_out": config["detection"]["held_out"] if detects(config) else None,
         "pretraining_batches": dict(_pretraining_batch(config, backbone) for backbone in pretrained(config)),
     }
