@@ -37,10 +37,10 @@ def main() -> None:
     pairs, truth, _ = verified_pairs.measured_pairs(references, others, args.weights, counts, "fit")
     args.output.mkdir(parents=True, exist_ok=True)
     write_table(pairs, args.output / "pairs.parquet")
-    truth.to_csv(args.output / "truth.csv", index=False)
+    write_table(truth, args.output / "truth.parquet")
     command = [sys.executable, SCRIPTS / "fit_fusion.py", "--any-network", "--pairs", args.output / "pairs.parquet"]
-    command += ["--truth", args.output / "truth.csv", "--reliability", args.output / "reliability.csv"]
-    command += ["--output", args.model]
+    command += ["--truth", args.output / "truth.parquet", "--reliability", args.output / "reliability.csv"]
+    command += ["--figure", args.output / "reliability.png", "--output", args.model]
     subprocess.run(command, check=True)
 
 

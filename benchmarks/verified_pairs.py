@@ -1,8 +1,7 @@
 """Pairs of photographs whose truth is known, with all that verification measures of them: to fit on, and to measure.
 
-Queries are copies of references (`copytrace.verification.edits`), other photographs edited the same way, and mined
-look-alikes: photographs whose local features vote most for some reference. Candidates are the best references by the
-global descriptor and by local features. `fit_default_fusion.py` and `verification_quality.py` use it.
+Queries are those of `copytrace.verification.trials`. Candidates are the best references by the global descriptor and by
+local features. `fit_default_fusion.py` and `verification_quality.py` use it.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import side_by_side  # first: it sets the threads and finds the library
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,18 +25,17 @@ import pandas as pd
 import torch
 
 from copytrace import descriptors, runtime
-from copytrace.errors import InputError
 from copytrace.imaging import load_image
 from copytrace.matching import query_bias
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import load_backbone_weights
 from copytrace.preprocessing import to_network_input
-from copytrace.sample.queries import through_file
-from copytrace.verification import background, candidates, descriptor_index, edits, features, matching
+from copytrace.verification import background, candidates, descriptor_index, edits, features, matching, trials
 from copytrace.verification.descriptor_index import IndexSettings
 from copytrace.verification.evidence import bounding_box
 from copytrace.verification.features import Features
+from copytrace.verification.trials import Trial
 from copytrace.verification.verify import BOX, verify
 from copytrace.whitening import Whitening, fit_whitening
 
@@ -84,16 +82,6 @@ def for_fitting(table: pd.DataFrame) -> pd.Series:
 
 
 # ---------------------------------------------------------------- one collection
-
-
-class Query(NamedTuple):
-    """A query before it is made: `source` is the reference it is a copy of, or none."""
-
-    query_id: str
-    path: str
-    kind: str | None
-    source: str | None
-    role: str
 
 
 class Collection:
@@ -149,6 +137,12 @@ class Collection:
             out.append(descriptors.forward(self.model, batch, settings))
         return np.concatenate(out)
 
+    def described(self, paths: Iterable[str], done: runtime.Throughput) -> Iterator[Features]:
+        """The local features of photographs, counted."""
+        for path in paths:
+            yield features.extract(load_image(path), self.settings)
+            done.add()
+
     def global_scores(self, picture: np.ndarray) -> np.ndarray:
         """Score-normalised similarity to each reference, of the better of the picture and its mirror image: [r]."""
         both = self.whitening.apply(self.raw_global([picture, np.ascontiguousarray(picture[:, ::-1])]))
@@ -156,7 +150,7 @@ class Collection:
         return (both @ self.globals.T - bias[:, None]).max(axis=0)
 
     def measure(
-        self, query: Query, picture: np.ndarray, made: edits.Copy | None, counts: Counts
+        self, query: Trial, picture: np.ndarray, made: edits.Copy | None, counts: Counts
     ) -> list[dict[str, Any]]:
         """All of a query's candidates, a row each."""
         with self.clock("network, as it is and mirrored"):
@@ -174,7 +168,7 @@ class Collection:
         for number in sorted({*by_local, *by_global}):
             with self.clock("verification of a pair"):
                 measured = verify(prepared, described, self.features[number])
-            copy = self.image_ids[number] == query.source
+            copy = self.image_ids[number] == query.reference_id
             truth: dict[str, float] = {}
             if copy and made is not None:
                 for side, region in (("query", made.region), ("reference", made.source_region)):
@@ -218,63 +212,28 @@ def measured_pairs(
     `others` are photographs that are no references. Columns of the pairs: `query_id`, `reference_id`, `score` (global),
     `global_rank` and `local_rank` (empty where the list does not have it), those of `verify`, `global_score` (missing
     unless the pair is one of the `candidates` best), and of copies the true boxes, `true_query_x0` …. Of the truth:
-    `query_id`, `reference_id`, `role` as `calibration.label` wants it, and `kind` of edit. Queries are
+    `query_id`, `reference_id`, `role` and `kind`, as of `Trial`. Queries are
     measured in random order, and an interrupt (Ctrl-C) ends with those that are.
     """
     rng = runtime.generator(seed, "photographs")
-    if len(references) < counts.references or len(others) < counts.background + counts.negatives + counts.pool:
-        raise InputError(f"{len(references)} references and {len(others)} other photographs are too few")
-    references = references.iloc[np.sort(rng.permutation(len(references))[: counts.references])]
-    others = others.iloc[rng.permutation(len(others))]
-    parts = np.cumsum([counts.background, counts.negatives, counts.pool])
-    unrelated, negatives, pool = others[: parts[0]], others[parts[0] : parts[1]], others[parts[1] : parts[2]]
-    collection = Collection(references, unrelated, weights)
-
-    kinds = edits.KINDS
-    sources = references.iloc[rng.permutation(len(references))[: counts.copies]]
-    plan = [
-        Query(f"copy{i:04d}", path, kinds[i % len(kinds)], name, "copy")
-        for i, (name, path) in enumerate(zip(sources.image_id, sources.path))
-    ]
-    plan += [
-        Query(f"negative{i:04d}", path, kinds[i % len(kinds)], None, "negative")
-        for i, path in enumerate(negatives.path)
-    ]
-    mined = mine(collection, pool, counts.look_alikes)
-    plan += [Query(f"look_alike{i:04d}", path, None, None, "look-alike") for i, path in enumerate(mined)]
+    references = trials.divide(references, {"references": counts.references}, rng)["references"].sort_index()
+    sizes = {part: getattr(counts, part) for part in ("background", "negatives", "pool")}
+    parts = trials.divide(others, sizes, rng)
+    copied = trials.divide(references, {"copies": counts.copies}, rng)["copies"]
+    collection = Collection(references, parts["background"], weights)
+    with runtime.Throughput("photographs looked through", side_by_side.THREADS, counts.pool) as done:
+        described = collection.described(parts["pool"].path, done)
+        look_alikes = trials.mine(parts["pool"], described, collection.index, collection.votes, counts.look_alikes)
+    plan = trials.plan(copied, parts["negatives"], look_alikes)
     measured: dict[int, list[dict[str, Any]]] = {}
     with runtime.Throughput("queries", side_by_side.THREADS, len(plan)) as done, suppress(KeyboardInterrupt):
         for number in rng.permutation(len(plan)).tolist():
-            picture, made = make(plan[number], collection.unrelated, seed)
+            picture, made = trials.make(plan[number], collection.unrelated, seed)
             measured[number] = collection.measure(plan[number], picture, made, counts)
             done.add()
     rows = [row for number in sorted(measured) for row in measured[number]]
-    queries = [plan[number] for number in sorted(measured)]
-    truth = [(query.query_id, query.source or "", query.role, query.kind or "none") for query in queries]
-    columns = ["query_id", "reference_id", "role", "kind"]
-    return pd.DataFrame(rows), pd.DataFrame(truth, columns=columns), collection
-
-
-def make(query: Query, foreign: Sequence[str], seed: str) -> tuple[np.ndarray, edits.Copy | None]:
-    """The query's picture as its file would have it, and what is known of the edit."""
-    picture = load_image(query.path)
-    if query.kind is None:
-        return picture, None
-    rng = runtime.generator(seed, query.query_id)
-    made = edits.copy(picture, query.kind, rng, lambda: load_image(foreign[int(rng.integers(len(foreign)))]))
-    return through_file(made.picture), made
-
-
-def mine(collection: Collection, pool: pd.DataFrame, count: int) -> list[str]:
-    """The photographs of a pool that local features find most like some reference: paths, the most alike first."""
-    best = []
-    with runtime.Throughput("photographs looked through", side_by_side.THREADS, len(pool)) as done:
-        for path in pool.path:
-            described = features.extract(load_image(path), collection.settings)
-            found = candidates.find_candidates(collection.index, described, collection.votes)
-            best.append(float(found.votes.max()) if len(found) else 0.0)
-            done.add()
-    return [str(pool.path.iat[i]) for i in np.argsort(-np.array(best), kind="stable")[:count]]
+    truth = pd.DataFrame([plan[number] for number in sorted(measured)]).drop(columns="path")
+    return pd.DataFrame(rows), truth, collection
 
 
 def run(main: Callable[[], None]) -> None:

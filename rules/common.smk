@@ -241,31 +241,61 @@ def verified_matches():
     return [f"{RESULTS}/matches.csv"] if VERIFIES else []
 
 
+def pictures_of(role):
+    """The manifest of a role whose local features are extracted; originals and pool are training pictures."""
+    return f"{RESULTS}/verification/trials/{role}.parquet" if role in ("originals", "pool") else manifest(role)
+
+
+def verification_shards(role):
+    """Jobs that describe the pictures of a role by local features; of the training pictures only some are described."""
+    if role == "training":
+        return 1
+    return VERIFICATION["fitting"]["shards"] if role in ("originals", "pool", "trials") else IMAGES["shards"][role]
+
+
 def features_of(role):
-    """The files of local features of a role; of the training pictures only some are described."""
-    shards = 1 if role == "training" else IMAGES["shards"][role]
-    return shard_files(f"{RESULTS}/verification/features/{role}/{{shard}}-of-{{shards}}.h5", shards)
+    """The files of local features of a role."""
+    template = f"{RESULTS}/verification/features/{role}/{{shard}}-of-{{shards}}.h5"
+    return shard_files(template, verification_shards(role))
 
 
-def candidates_from(source, file):
-    """A file that candidates to verify come from, where that source is named."""
-    return f"{RESULTS}/{file}" if source in VERIFICATION["candidates"] else []
+def measured_pairs(role="queries"):
+    """The tables of measured pairs of all queries, or of all trial queries."""
+    return shard_files(
+        f"{RESULTS}/verification/pairs/{role}/{{shard}}-of-{{shards}}.parquet", verification_shards(role)
+    )
+
+
+def collection_of(role):
+    """What queries are held against: the references; trial queries against the training pictures that play them."""
+    return "originals" if role == "trials" else "references"
+
+
+def local_candidates(role):
+    """The index in which local features look for candidates, where they do; for trial queries always."""
+    looks = role == "trials" or "local" in VERIFICATION["candidates"]
+    return f"{RESULTS}/verification/{collection_of(role)}.faiss" if looks else []
+
+
+def ranked_candidates(role):
+    """The ranked list that candidates are taken from, where they are; it has no trial queries."""
+    taken = role == "queries" and "matching" in VERIFICATION["candidates"]
+    return f"{RESULTS}/matching.csv" if taken else []
 
 
 def fusion_file():
-    """A user's trees as an input. Those of copytrace are no input but a digest: a clone may lie anywhere."""
-    return folders.expanded(VERIFICATION["fusion"]) if VERIFICATION["fusion"] else []
+    """The run's own trees, or a user's. Those of copytrace are no input but a digest: a clone may lie anywhere."""
+    if VERIFICATION["fusion"] == "shipped":
+        return []
+    if VERIFICATION["fusion"] == "fitted":
+        return f"{RESULTS}/verification/trials/trees.json"
+    return folders.expanded(VERIFICATION["fusion"])
 
 
 def fusion_digest():
     """Digest of the trees that come with copytrace, where they are used."""
     shipped = SCRIPTS / "copytrace" / "verification" / "default_fusion.json"
-    return None if VERIFICATION["fusion"] else provenance.file_digest(shipped)
-
-
-def measured_pairs():
-    """The tables of measured pairs, all shards of the queries."""
-    return shard_files(f"{RESULTS}/verification/pairs/{{shard}}-of-{{shards}}.parquet", IMAGES["shards"]["queries"])
+    return provenance.file_digest(shipped) if VERIFICATION["fusion"] == "shipped" else None
 
 
 def evaluation_results():

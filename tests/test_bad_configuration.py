@@ -123,6 +123,8 @@ def test_wrong_types(overlay, sentence):
             "synthesis.chain.steps.rotation.probability is 30, but must be at most 1",
         ),
         ("{images: {queries: ''}}", "images.queries is an empty text: name something, or write null"),
+        ("{verification: {fusion: ''}}", "verification.fusion is an empty text: name something"),
+        ("{verification: {fusion: null}}", "verification.fusion must be text, not null"),
         ("{families: []}", "families must have at least 1 entries, but has 0"),
         (
             "{parts: {selective_search: {aspect: [1]}}}",
@@ -176,7 +178,19 @@ def test_values_out_of_their_limits(overlay, sentence):
         ),
         (
             "{verification: {fusion: nowhere.json}}",
-            "verification.fusion names nowhere.json, which is not there or not a file",
+            "verification.fusion names nowhere.json, which is neither shipped, nor fitted, nor a file",
+        ),
+        (
+            "{verification: {fitting: {copies: 601}}}",
+            "verification.fitting.copies is 601, but verification.fitting.originals is only 600",
+        ),
+        (
+            "{verification: {candidates: [local], fusion: fitted}}",
+            "verification.fitting asks for 1600 training pictures (originals, negatives, pool), but beside the 300 of",
+        ),
+        (
+            "{verification: {fitting: {look_alikes: 701}}}",
+            "verification.fitting.look_alikes is 701, but verification.fitting.pool is only 700",
         ),
         (
             "{verification: {fusion: $NOT_SET_ANYWHERE/trees.json}}",

@@ -186,6 +186,23 @@ def test_work_of_the_detector(paper):
     assert looked.loading["canvas"] == pytest.approx(50_000 * 0.64**2)
 
 
+def test_work_of_trees_of_the_runs_own():
+    """That of its trial queries, whatever the numbers of queries and references."""
+    config = configuration(PHOTOS, images=OWN, verification={"fusion": "fitted", "fitting": {"shards": 3}})
+    work = bill.plan(config, SHEET, lambda *network: ANY, lambda *detector: ANY)
+    fitting = {(item.rule, item.what): item for item in work}
+    assert [fitting["extract_features", role].count for role in ("training", "originals", "pool")] == [300, 600, 700]
+    made = fitting["extract_trials", ""]
+    assert (made.jobs, made.count) == (3, 400 + 300 + 400)
+    assert made.tasks["decode"] == pytest.approx(0.79 * (2 * (400 + 300) + 400))
+    assert fitting["index_references", "originals"].stored == 600 * 200 * 136
+    # two orientations of 400 keypoints, 8 of 512 lists
+    assert fitting["plan_trials", ""].tasks["neighbours"] == 2 * 700 * 400 * 600 * 200 * 8 / 512
+    pairs = fitting["measure_pairs", "trials"]
+    assert (pairs.jobs, pairs.tasks["verify"]) == (3, 1100 * 5)
+    assert fitting["measure_pairs", "queries"].tasks["verify"] == 50_000 * 10
+
+
 def test_multiply_adds_of_a_training(paper):
     per_picture = ANY.multiply_adds + 2048 * 4096 + 4096 * 8192 + 8192 * 100_000
     assert paper["train_model", "resnet152"].tasks["train.resnet152"] == 11 * 25_600_000 * 3 * per_picture

@@ -149,6 +149,7 @@ second_submission: {families: []}
 scales: [32]
 parts: {selective_search: {min_size: 1000}}  # the small squares of a mosaic are many regions
 matching: {weight: 0, pairs_per_query: 40}
+verification: {fusion: shipped}
 ensembling: {vote: 1, tile_vote: 1, rows_per_query: 20}
 evaluation: {untrained_families: [], bootstrap_samples: 20}
 backbone_table:

@@ -74,6 +74,18 @@ NUMBERS = {"training": 300, "references": 50, "queries": 20}
         # As many pairs as a batch has classes; fewer.
         ({"training": {"classes_per_batch": 16}}, {"pairs": 31}, "classes_per_batch is 16, but the pairs to train on"),
         ({"ensembling": {"rows_per_query": 0.04}}, {}, "for 20 queries is not even one row"),
+        # 100 pictures in the background, and one too few beside them; all pictures in it.
+        (
+            {"verification": {"candidates": ["local"], "fusion": "fitted", "background_pictures": 100}},
+            {"training": 1699},
+            "verification.fitting asks for 1600 training pictures (originals, negatives, pool), but beside the 100 of "
+            "verification.background_pictures there are only 1599",
+        ),
+        (
+            {"verification": {"candidates": ["local"], "fusion": "fitted"}},
+            {},
+            "beside the 300 of verification.background_pictures there are only 0",
+        ),
         (
             {"parts": {"kinds": ["whole", "detected_overlay"]}},
             {"backgrounds": 10},
@@ -98,6 +110,16 @@ def test_more_than_there_is(changes, numbers, sentence):
         {"synthesis": {"shards": 60}},
         {"matching": {"neighbours": 240}},
         {"ensembling": {"rows_per_query": 0.05}},
+        {"verification": {"candidates": [], "fusion": "fitted"}},
+        {"verification": {"candidates": ["local"], "fusion": "shipped"}},
+        {
+            "verification": {
+                "candidates": ["local"],
+                "fusion": "fitted",
+                "background_pictures": 100,
+                "fitting": {"originals": 100, "negatives": 40, "pool": 60},
+            }
+        },
         # Without training there are no classes, and with faces there may be more of them.
         {"training": {"steps": 0, "classes_per_batch": 61}, "matching": {"neighbours": 300}},
         {"families": ["face_CC"], "training": {"classes_per_batch": 61}},

@@ -70,6 +70,7 @@ def test_table_scripts_load_no_torch():
     """Their environments have none, and starting it would take longer than their work."""
     light = ["combine_families", "vote_backbones", "evaluate", "merge_tables", "match_parts", "cut_reference_tiles"]
     light += ["extract_features", "index_references", "index_background", "measure_pairs", "judge_pairs"]
+    light += ["choose_trial_pictures", "plan_trials", "extract_trials", "fit_fusion"]
     light += ["evaluate_matches", "draw_evidence"]
     light += ["replace_queries", "stretch_descriptors", "evaluate_descriptors", "convert_descriptors"]
     for script in light:

@@ -16,6 +16,7 @@ from copytrace import imaging, runtime
 from copytrace.compat import import_face_recognition
 from copytrace.errors import InputError
 from copytrace.sample import edits, queries, scenes, textures
+from copytrace.sample.jpeg import through_file
 
 SIDE = 128
 SCRIPTS = Path(draw_sample.__file__).parent
@@ -131,7 +132,7 @@ def test_faces_are_found_where_they_are_drawn():
     for index in range(120):
         scene = scenes.scene(0, "training", index)
         if scene.bust is not None:
-            picture = queries.through_file(scenes.render(scene, 256))
+            picture = through_file(scenes.render(scene, 256))
             boxes = detector.face_locations(np.ascontiguousarray(picture), 1, "hog")
             found.append(len(boxes) > 0)
     assert 5 <= len(found) <= 25

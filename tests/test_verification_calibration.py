@@ -129,12 +129,14 @@ def test_reliability_has_exact_intervals():
 def test_the_script_fits_what_the_library_fits(tmp_path, fitted):
     pairs, truth = simulated(0, 1500, 300)
     pairs.to_parquet(tmp_path / "pairs.parquet")
-    truth.to_csv(tmp_path / "truth.csv", index=False)
+    truth.to_parquet(tmp_path / "truth.parquet")
     command = [sys.executable, SCRIPTS / "fit_fusion.py", "--pairs", tmp_path / "pairs.parquet"]
-    command += ["--truth", tmp_path / "truth.csv", "--output", tmp_path / "trees.json"]
-    subprocess.run([*command, "--reliability", tmp_path / "reliability.csv"], check=True)
+    command += ["--truth", tmp_path / "truth.parquet", "--output", tmp_path / "trees.json"]
+    command += ["--reliability", tmp_path / "reliability.csv", "--figure", tmp_path / "reliability.png"]
+    subprocess.run(command, check=True)
     assert fusion.read_fusion(tmp_path / "trees.json") == fitted.fusion
     assert set(pd.read_csv(tmp_path / "reliability.csv").queries) == {"copies and negatives", "look-alikes, too"}
+    assert (tmp_path / "reliability.png").stat().st_size > 1000
 
 
 # ---------------------------------------------------------------- the trees that ship

@@ -14,6 +14,7 @@ from copytrace import evidence_gallery
 from copytrace.errors import InputError
 from copytrace.sample import scenes
 from copytrace.verification import evaluation, fusion
+from copytrace.verification.feature_files import FeatureFiles
 from copytrace.verification.frames import corners, project
 from copytrace.verification.matches import COLUMNS, DEFAULT_FUSION, judge, read_matches
 from copytrace.verification.overlays import overlays
@@ -193,6 +194,134 @@ def test_no_pairs_make_an_empty_list(tmp_path, monkeypatch):
     write_pairs(tmp_path / "none.parquet", iter([[]]))
     run(monkeypatch, "judge_pairs", "--pairs", tmp_path / "none.parquet", "--output", tmp_path / "matches.csv")
     assert (tmp_path / "matches.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+# ----------------------------------------------------------------------------------------- trees of the run's own
+
+
+SIZES = '{"originals": 16, "negatives": 6, "pool": 9}'
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A manifest of training pictures, some of them flat or a strip, and the background made of five of them."""
+    folder = tmp_path_factory.mktemp("training")
+    named = {f"T{number}": scenes.render(scenes.scene(0, "training", number), SIDE) for number in range(32)}
+    named |= {"flat": np.full((40, 60, 3), 90, np.uint8), "grey": np.full((1, 1, 3), 50, np.uint8)}
+    named |= {"strip": named["T0"][50:53], "line": named["T1"][:1], "white": np.full((70, 70, 3), 255, np.uint8)}
+    rows = []
+    for name, picture in named.items():
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{name}.png")
+        rows.append((name, str(folder / f"{name}.png"), picture.shape[1], picture.shape[0]))
+    table = pd.DataFrame(rows, columns=["image_id", "path", "width", "height"])
+    table.to_parquet(folder / "training.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        unrelated = extract(patch, folder, "training", 1, "--pictures", 5)
+        run(patch, "index_background", "--unrelated", *unrelated, "--features", FEATURES, "--index", SHARED,
+            "--output", folder / "background.faiss")  # fmt: skip
+    return folder
+
+
+def chosen(monkeypatch, folder, output, sizes=SIZES):
+    """The parts that training pictures play, in the folder `output`."""
+    run(monkeypatch, "choose_trial_pictures", "--pictures", folder / "training.parquet", "--background",
+        folder / "training-0-of-1.h5", "--sizes", sizes, "--seed", 0,
+        *(f"--{part}={output}/{part}.parquet" for part in ("originals", "negatives", "pool")))  # fmt: skip
+
+
+def fitted(monkeypatch, folder, output, shards):
+    """The plan of the trial queries and the trees fitted to them, in `output`, by so many jobs."""
+    chosen(monkeypatch, folder, output)
+    described = {part: extract(monkeypatch, output, part, shards) for part in ("originals", "pool")}
+    plan, index = output / "plan.parquet", output / "originals.faiss"
+    run(monkeypatch, "index_references", "--features", *described["originals"], "--index", INDEX, "--output", index)
+    run(monkeypatch, "plan_trials", "--originals", output / "originals.parquet", "--negatives",
+        output / "negatives.parquet", "--pool", output / "pool.parquet", "--features", *described["pool"], "--index",
+        index, "--copies", 14, "--look-alikes", 5, "--search", SEARCH, "--output", plan)  # fmt: skip
+    tables = []
+    for shard in range(shards):
+        queries, pairs = output / f"trials-{shard}.h5", output / f"pairs-{shard}.parquet"
+        run(monkeypatch, "extract_trials", "--plan", plan, "--foreign", output / "pool.parquet", "--features", FEATURES,
+            "--seed", 0, "--shard", shard, "--shards", shards, "--output", queries)  # fmt: skip
+        run(monkeypatch, "measure_pairs", "--queries", queries, "--references", *described["originals"],
+            "--background", folder / "background.faiss", "--index", index, "--candidates", CANDIDATES, "--search",
+            SEARCH, "--output", pairs)  # fmt: skip
+        tables.append(pairs)
+    fit(monkeypatch, tables, plan, output)
+    return output
+
+
+def fit(monkeypatch, tables, plan, output):
+    run(monkeypatch, "fit_fusion", "--pairs", *tables, "--truth", plan, "--precision", 0.3, "--output",
+        output / "trees.json", "--reliability", output / "table.csv", "--figure", output / "figure.png")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own_trees(training, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return fitted(patch, training, tmp_path_factory.mktemp("trees"), 1)
+
+
+def test_other_shards_fit_the_same_trees(training, own_trees, monkeypatch, tmp_path):
+    again = fitted(monkeypatch, training, tmp_path, 3)
+    for name in ("originals.parquet", "negatives.parquet", "pool.parquet", "plan.parquet", "trees.json", "table.csv"):
+        assert (again / name).read_bytes() == (own_trees / name).read_bytes(), name
+
+
+def test_no_picture_plays_two_parts_and_none_is_in_the_background(training, own_trees):
+    parts = [pd.read_parquet(own_trees / f"{part}.parquet") for part in ("originals", "negatives", "pool")]
+    assert list(map(len, parts)) == [16, 6, 9]
+    background = FeatureFiles([str(training / "training-0-of-1.h5")]).image_ids
+    everything = pd.concat(parts).image_id.tolist() + background
+    assert len(set(everything)) == len(everything) == 16 + 6 + 9 + 5
+    plan = pd.read_parquet(own_trees / "plan.parquet")
+    assert plan.role.value_counts().to_dict() == {"copy": 14, "negative": 6, "look-alike": 5}
+    for role, part in (("copy", parts[0]), ("negative", parts[1]), ("look-alike", parts[2])):
+        assert set(plan.path[plan.role == role]) <= set(part.path)
+
+
+def test_the_trees_of_the_run_judge_without_global_scores(own_trees, once, monkeypatch, tmp_path):
+    trees = fusion.read_fusion(own_trees / "trees.json")
+    assert not {"global_score", "global_margin"} & set(trees.features) and "log_inliers" in trees.features
+    run(monkeypatch, "judge_pairs", "--pairs", *once[1], "--fusion", own_trees / "trees.json", "--output",
+        tmp_path / "matches.csv")  # fmt: skip
+    matches = read_matches(tmp_path / "matches.csv")
+    assert len(matches) == len(read_matches(once[0]))
+    best = matches.drop_duplicates("query_id").set_index("query_id").reference_id
+    assert best[["copy", "mirrored", "inside"]].tolist() == ["R2", "R4", "R5"]
+
+
+def test_too_few_training_pictures_are_one_sentence(training, monkeypatch, tmp_path):
+    with pytest.raises(InputError, match=r"verification\.fitting asks for 33 .* beside the 5 .* there are only 32"):
+        chosen(monkeypatch, training, tmp_path, SIZES.replace("16", "18"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_originals_without_keypoints_are_one_sentence(training, monkeypatch, tmp_path):
+    table = pd.read_parquet(training / "training.parquet").set_index("image_id")
+    table.loc[["flat", "grey", "white"]].reset_index().to_parquet(tmp_path / "originals.parquet")
+    described = extract(monkeypatch, tmp_path, "originals", 2)
+    with pytest.raises(InputError, match="there are no local features to index"):
+        run(monkeypatch, "index_references", "--features", *described, "--index", INDEX, "--output", tmp_path / "index")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_without_copies_among_the_candidates_no_trees_are_fitted(own_trees, monkeypatch, tmp_path, kept):
+    """None, or one: the trees that judge it would see none."""
+    truth = pd.read_parquet(own_trees / "plan.parquet").set_index("query_id").reference_id
+    pairs = pd.read_parquet(own_trees / "pairs-0.parquet")
+    copies = pairs.reference_id == pairs.query_id.map(truth)
+    assert copies.sum() > 5
+    pairs[~copies | (copies.cumsum() <= kept)].to_parquet(tmp_path / "pairs.parquet")
+    with pytest.raises(InputError, match="of the candidates to learn from 0 are copies and"):
+        fit(monkeypatch, [tmp_path / "pairs.parquet"], own_trees / "plan.parquet", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.parquet"]
+
+
+def test_without_candidates_no_trees_are_fitted(own_trees, monkeypatch, tmp_path):
+    write_pairs(tmp_path / "pairs.parquet", iter([[]]))
+    with pytest.raises(InputError, match="of the candidates to learn from 0 are copies and 0 others"):
+        fit(monkeypatch, [tmp_path / "pairs.parquet"], own_trees / "plan.parquet", tmp_path)
 
 
 def test_overlays_are_the_same_every_time_and_not_flat():

@@ -14,6 +14,9 @@ from running import MICRO, REPOSITORY, planned, snakemake
 
 from copytrace import submission
 from copytrace.networks.weights import read_weights
+from copytrace.verification.feature_files import FeatureFiles
+from copytrace.verification.fusion import FEATURES, read_fusion
+from copytrace.verification.matches import READ, judge, read_matches
 
 
 def overlay(folder: Path, **settings) -> tuple[Path, Path]:
@@ -148,7 +151,13 @@ def test_matches_are_verified_with_evidence_in_bounds(finished):
     "settings, rules",
     [
         ({"decision": 0.9}, {"judge_pairs", "evaluate_matches", "draw_evidence"}),
-        ({"search": {"neighbours": 5}}, {"measure_pairs", "judge_pairs", "evaluate_matches", "draw_evidence"}),
+        (
+            {"search": {"neighbours": 5}},
+            {"measure_pairs", "judge_pairs", "evaluate_matches", "draw_evidence"}
+            | {"plan_trials", "extract_trials", "fit_fusion"},
+        ),
+        ({"fitting": {"precision": 0.6}}, {"fit_fusion", "judge_pairs", "evaluate_matches", "draw_evidence"}),
+        ({"fusion": "shipped"}, {"judge_pairs", "evaluate_matches", "draw_evidence"}),
         ({"candidates": []}, set()),
     ],
 )
@@ -160,10 +169,32 @@ def test_a_setting_of_the_verification_reruns_what_depends_on_it(finished, tmp_p
 def test_each_source_of_candidates_needs_only_its_own(tmp_path):
     wanted = {}
     for source in ("local", "matching"):
-        only = overlay(tmp_path, verification={"candidates": [source]})
+        only = overlay(tmp_path, verification={"candidates": [source], "fusion": "shipped"})
         wanted[source] = set(planned(snakemake(tmp_path, "results/matches.csv", "-n", overlays=only)))
     assert "index_references" in wanted["local"] and "describe" not in wanted["local"]
     assert "index_references" not in wanted["matching"] and "combine_families" in wanted["matching"]
+
+
+def test_trees_are_fitted_to_training_pictures_outside_the_background(finished):
+    results = finished / "results"
+    parts = {
+        part: set(pd.read_parquet(results / "verification" / "trials" / f"{part}.parquet").image_id)
+        for part in ("originals", "negatives", "pool")
+    }
+    parts["background"] = set(FeatureFiles([str(results / "verification/features/training/0-of-1.h5")]).image_ids)
+    assert {part: len(pictures) for part, pictures in parts.items()} == {
+        "originals": 16, "negatives": 6, "pool": 8, "background": 8
+    }  # fmt: skip
+    training = set(pd.read_parquet(results / "images" / "training.parquet").image_id)
+    assert len(set.union(*parts.values()) & training) == 16 + 6 + 8 + 8
+    trees = read_fusion(results / "verification" / "trials" / "trees.json")
+    assert trees.features == [name for name in FEATURES if not name.startswith("global")]
+    table = pd.read_csv(results / "evaluation" / "fitting_table.csv")
+    pairs = table.groupby("queries").pairs.sum()
+    assert pairs["copies and negatives"] == 3 * (16 + 6) and pairs["look-alikes, too"] == 3 * (16 + 6 + 4)
+    measured = pd.read_parquet(sorted((results / "verification" / "pairs" / "queries").glob("*.parquet")), columns=READ)
+    again = judge(measured, trees, trees.decision)
+    assert again.probability.tolist() == read_matches(results / "matches.csv").probability.tolist()
 
 
 def test_no_checkpoint_is_left_behind(finished):
@@ -354,6 +385,7 @@ tiles: {{families: [], scales: []}}
 second_submission: {{families: []}}
 scales: [32]
 matching: {{weight: 0}}
+verification: {{fusion: shipped}}
 ensembling: {{vote: 1, tile_vote: 1}}
 evaluation: {{untrained_families: [], bootstrap_samples: 20}}
 parts: {{kinds: [whole, rotation, selective_search]}}
@@ -536,6 +568,7 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         *(f"results/report/matches/{kind}.png" for kind in ("right", "wrong", "missed", "copies", "doubtful")),
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
         *(f"results/evaluation/{name}" for name in ("matching_table.csv", "matches_table.csv", "reliability.png")),
+        *(f"results/evaluation/{name}" for name in ("fitting.png", "fitting_table.csv")),
         "results/report/training_curves.png",
         *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),
         "results/report/detector_curve.png",

@@ -9,6 +9,7 @@ from copytrace import runtime
 from copytrace.errors import InputError
 from copytrace.sample import edits, queries, scenes
 from copytrace.sample.edits import Picture
+from copytrace.sample.jpeg import through_file
 from copytrace.sample.queries import Query
 
 
@@ -34,7 +35,7 @@ def query(seed: int, references: int, side: int, number: int, plan: Query) -> tu
     def foreign() -> Picture:
         return scenes.render(scenes.draw_scene(rng), side)
 
-    return edits.edit(queries.through_file(picture), plan.kind, rng, foreign)
+    return edits.edit(through_file(picture), plan.kind, rng, foreign)
 
 
 def draw(args: argparse.Namespace, folder: Path, task: tuple[int, Query | None]) -> dict[str, Any]:

@@ -451,40 +451,99 @@ class _Plan:
         )  # fmt: skip
 
     def verification(self) -> Iterator[Work]:
-        section = self.config["verification"]
-        keypoints, index = section["features"]["keypoints"], section["index"]
-        background = min(section["background_pictures"], self.count["training"])
-        for role, number, shards in (
-            ("training", background, 1),
-            *((role, self.count[role], self.shards[role]) for role in ("references", "queries")),
-        ):
-            yield Work(
-                "verification", "extract_features", "extract_features.py", shards, number, "pictures", role,
-                tasks={"decode": self.pixels(number), "local_features": number},
-                stored=number * (KEYPOINT * keypoints + GREY_PICTURE),
-            )  # fmt: skip
-        indexed = self.count["references"] * index["keypoints"]
-        held = indexed * (INDEXED[index["kind"]] + (index["code_bytes"] if index["kind"] == "ivf_pq" else 0))
-        piece = _largest(self.count["references"], self.shards["references"]) * keypoints * KEYPOINT
-        local = "local" in section["candidates"]
-        yield Work(
-            "verification", "index_references", "index_references.py", int(local), indexed, "keypoints",
-            tasks={"assign": indexing_multiply_adds(indexed, index)}, stored=held, memory=held + 5 * piece,
-        )  # fmt: skip
-        unrelated = (background + PAGES) * keypoints
+        section, background = self.config["verification"], self.background_pictures()
+        yield self.local_features("training", background, 1)
+        for role in ("references", "queries"):
+            yield self.local_features(role, self.count[role], self.shards[role])
+        yield self.local_index("references", self.count["references"], self.shards["references"])
+        unrelated = (background + PAGES) * section["features"]["keypoints"]
         yield Work(
             "verification", "index_background", "index_background.py", 1, unrelated, "keypoints",
-            tasks={"assign": indexing_multiply_adds(unrelated, index), "local_features": PAGES},
+            tasks={"assign": indexing_multiply_adds(unrelated, section["index"]), "local_features": PAGES},
         )  # fmt: skip
-        queries = self.count["queries"]
-        pairs = queries * sum(section["candidates_per_query"][source] for source in section["candidates"])
-        looked_at = 2 * queries * keypoints * unrelated * searched(unrelated, index)
-        looked_at += 2 * queries * section["search"]["keypoints"] * indexed * searched(indexed, index) * local
-        yield Work(
-            "verification", "measure_pairs", "measure_pairs.py", self.shards["queries"], pairs, "pairs",
-            tasks={"neighbours": looked_at, "verify": pairs}, stored=None, memory=held if local else None,
-        )  # fmt: skip
+        per_query = sum(section["candidates_per_query"][source] for source in section["candidates"])
+        queries, references = self.count["queries"], self.count["references"]
+        yield self.measured_pairs("queries", queries, self.shards["queries"], "references", references, per_query)
+        if configuration.fits_fusion(self.config):
+            yield from self.fitted_fusion(section["fitting"], section["candidates_per_query"]["local"])
         yield self.starting("verification", "judge_pairs", "judge_pairs.py", 1)
+
+    def fitted_fusion(self, fitting: Mapping[str, Any], per_query: int) -> Iterator[Work]:
+        """What trees of the run's own take; `fitting`: of `verification`, `per_query`: candidates."""
+        trials = sum(fitting[part] for part in ("copies", "negatives", "look_alikes"))
+        edited, shards = fitting["copies"] + fitting["negatives"], fitting["shards"]
+        yield self.starting("verification", "choose_trial_pictures", "choose_trial_pictures.py", 1)
+        for role in ("originals", "pool"):
+            yield self.local_features(role, fitting[role], shards)
+        yield self.local_index("originals", fitting["originals"], shards)
+        yield Work(
+            "verification", "plan_trials", "plan_trials.py", 1, fitting["pool"], "pictures",
+            tasks={"neighbours": self.votes(fitting["pool"], fitting["originals"])},
+        )  # fmt: skip
+        yield Work(
+            "verification", "extract_trials", "extract_trials.py", shards, trials, "pictures",
+            # of those that are edited a foreign picture, too
+            tasks={"decode": self.pixels(trials + edited), "local_features": trials},
+            stored=trials * self.described_bytes(),
+        )  # fmt: skip
+        yield self.measured_pairs("trials", trials, shards, "originals", fitting["originals"], per_query)
+        yield self.starting("verification", "fit_fusion", "fit_fusion.py", 1)
+
+    def local_features(self, role: str, number: int, shards: int) -> Work:
+        """The local features of the pictures of a role."""
+        return Work(
+            "verification", "extract_features", "extract_features.py", shards, number, "pictures", role,
+            tasks={"decode": self.pixels(number), "local_features": number},
+            stored=number * self.described_bytes(),
+        )  # fmt: skip
+
+    def described_bytes(self) -> int:
+        """Bytes that a picture's local features take."""
+        return KEYPOINT * self.config["verification"]["features"]["keypoints"] + GREY_PICTURE
+
+    def local_index(self, role: str, number: int, shards: int) -> Work:
+        """The index of the local features of a collection of pictures, if candidates are looked for in it."""
+        index, keypoints = self.config["verification"]["index"], self.config["verification"]["features"]["keypoints"]
+        indexed, held = number * index["keypoints"], self.index_bytes(number)
+        return Work(
+            "verification", "index_references", "index_references.py", int(self.looks(role)), indexed, "keypoints",
+            role, tasks={"assign": indexing_multiply_adds(indexed, index)}, stored=held,
+            memory=held + 5 * _largest(number, shards) * keypoints * KEYPOINT,
+        )  # fmt: skip
+
+    def looks(self, role: str) -> bool:
+        """Whether local features look for candidates in a collection: in the originals always."""
+        return role == "originals" or "local" in self.config["verification"]["candidates"]
+
+    def index_bytes(self, pictures: int) -> int:
+        """Bytes of the index of so many pictures."""
+        index = self.config["verification"]["index"]
+        code = index["code_bytes"] if index["kind"] == "ivf_pq" else 0
+        return pictures * index["keypoints"] * (INDEXED[index["kind"]] + code)
+
+    def votes(self, queries: int, pictures: int) -> float:
+        """Distances that are computed for the votes of queries on so many indexed pictures."""
+        section = self.config["verification"]
+        indexed = pictures * section["index"]["keypoints"]
+        return 2 * queries * section["search"]["keypoints"] * indexed * searched(indexed, section["index"])
+
+    def measured_pairs(self, role: str, queries: int, shards: int, of: str, pictures: int, per_query: int) -> Work:
+        """The pairs of the queries of a role with their candidates `of` a collection of so many pictures."""
+        section = self.config["verification"]
+        keypoints = section["features"]["keypoints"]
+        unrelated = (self.background_pictures() + PAGES) * keypoints
+        looked_at = 2 * queries * keypoints * unrelated * searched(unrelated, section["index"])
+        looked_at += self.votes(queries, pictures) * self.looks(of)
+        pairs = queries * per_query
+        return Work(
+            "verification", "measure_pairs", "measure_pairs.py", shards, pairs, "pairs", role,
+            tasks={"neighbours": looked_at, "verify": pairs}, stored=None,
+            memory=self.index_bytes(pictures) if self.looks(of) else None,
+        )  # fmt: skip
+
+    def background_pictures(self) -> int:
+        """Training pictures that tell how common a local feature is."""
+        return min(self.config["verification"]["background_pictures"], self.count["training"])
 
     def evaluation(self) -> Iterator[Work]:
         number = self.count["queries"] + self.count["references"]

@@ -180,6 +180,16 @@ def verifies(config: Config) -> bool:
     return bool(config["verification"]["candidates"])
 
 
+def fits_fusion(config: Config) -> bool:
+    """Whether the run fits trees to its own training pictures."""
+    return verifies(config) and config["verification"]["fusion"] == "fitted"
+
+
+def trial_pictures(config: Config) -> dict[str, int]:
+    """How many training pictures play each part in that."""
+    return {part: config["verification"]["fitting"][part] for part in ("originals", "negatives", "pool")}
+
+
 def used_backbones(config: Config) -> list[str]:
     """The rows of backbone_table that are used: those of the models, and the detector's."""
     return list(dict.fromkeys([*config["backbones"], *([config["detection"]["backbone"]] if detects(config) else [])]))
@@ -205,6 +215,8 @@ def demand(config: Config) -> dict[str, Any]:
         "pairs_per_batch": config["training"]["classes_per_batch"],
         "synthesis_shards": config["synthesis"]["shards"] if counted else 1,
         "rows_per_query": config["ensembling"]["rows_per_query"],
+        "trial_pictures": trial_pictures(config) if fits_fusion(config) else {},
+        "background_pictures": config["verification"]["background_pictures"] if fits_fusion(config) else 0,
         "held_out": config["detection"]["held_out"] if detects(config) else None,
         "pretraining_batches": dict(_pretraining_batch(config, backbone) for backbone in pretrained(config)),
     }
@@ -467,7 +479,7 @@ def _check_dimensions(config: Config) -> None:
 
 
 def _check_verification(config: Config) -> None:
-    """No more keypoints are indexed or searched for than pictures have; trees of one's own are there."""
+    """No more keypoints are indexed or searched for than pictures have; trees are there, or can be fitted."""
     section = config["verification"]
     for key in ("index", "search"):
         wanted, most = section[key]["keypoints"], section["features"]["keypoints"]
@@ -475,10 +487,16 @@ def _check_verification(config: Config) -> None:
             raise InputError(
                 f"verification.{key}.keypoints is {wanted}, but verification.features.keypoints is only {most}"
             )
-    if section["fusion"]:
+    if section["fusion"] not in ("shipped", "fitted"):
         path = _expanded(section["fusion"], "verification.fusion")
         if not folders.is_file(path):
-            raise InputError(f"verification.fusion names {path}, which is not there or not a file")
+            raise InputError(f"verification.fusion names {path}, which is neither shipped, nor fitted, nor a file")
+    fitting = section["fitting"]
+    for part, of in (("copies", "originals"), ("look_alikes", "pool")):
+        if fitting[part] > fitting[of]:
+            raise InputError(
+                f"verification.fitting.{part} is {fitting[part]}, but verification.fitting.{of} is only {fitting[of]}"
+            )
 
 
 def _check_pictures(config: Config) -> None:

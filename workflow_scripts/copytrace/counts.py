@@ -59,8 +59,19 @@ def check(demand: dict[str, Any], pictures: dict[str, int]) -> None:
             f"ensembling.rows_per_query is {demand['rows_per_query']}, which for {pictures['queries']} queries is not "
             "even one row"
         )
+    check_trial_pictures(demand["trial_pictures"], min(demand["background_pictures"], training), training)
     if demand["held_out"] is not None:
         check_held_out(demand["held_out"], pictures.get("backgrounds", training))
+
+
+def check_trial_pictures(sizes: dict[str, int], background: int, training: int) -> None:
+    """Raise InputError unless there are training pictures for all parts of fitting, beside those in the background."""
+    wanted, left = sum(sizes.values()), training - background
+    if wanted > left:
+        raise InputError(
+            f"verification.fitting asks for {wanted} training pictures ({', '.join(sizes)}), but beside the "
+            f"{background} of verification.background_pictures there are only {left}"
+        )
 
 
 def held_out(share: float, count: int) -> int:

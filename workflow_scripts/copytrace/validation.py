@@ -98,7 +98,7 @@ def _sentence(mistake: ValidationError, config: dict[str, Any], schema: Schema) 
             limit = "at least" if mistake.validator == "minItems" else "at most"
             return f"{name} must have {limit} {wanted} entries, but has {len(value)}"
         case "minLength":
-            return f"{name} is an empty text: name something, or write null"
+            return f"{name} is an empty text: name something" + ", or write null" * ("null" in mistake.schema["type"])
         case "pattern":
             characters = re.fullmatch(r"\^\[(.+)\]\+\$", wanted)
             form = f"may have only the characters {characters[1]}" if characters else f"must match {wanted}"

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from copytrace.errors import InputError
+from copytrace.sample.jpeg import through_file
 
 Picture = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -107,11 +108,6 @@ def _wrap(text: str, font: Any, width: float) -> list[str]:
 @lru_cache(maxsize=16)
 def _font(size: int) -> Any:
     return ImageFont.load_default(max(size, 6))
-
-
-def _jpeg(picture: Picture, quality: int) -> Picture:
-    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]  # type: ignore[index, return-value]
 
 
 @lru_cache(maxsize=1)
@@ -333,7 +329,7 @@ def emoji(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Detail
 def jpeg(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Details]:
     """Compressed until blocks show: quality 4-12."""
     quality = int(rng.integers(4, 13))
-    return _jpeg(picture, quality), {"quality": quality}
+    return through_file(picture, quality), {"quality": quality}
 
 
 def blur(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Details]:
@@ -383,7 +379,7 @@ def _mild_gains(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, 
 
 def _mild_jpeg(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Details]:
     quality = int(rng.integers(30, 81))
-    return _jpeg(picture, quality), {"jpeg": quality}
+    return through_file(picture, quality), {"jpeg": quality}
 
 
 def _mild_text(picture: Picture, rng: Rng, foreign: Foreign) -> tuple[Picture, Details]:

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from copytrace import runtime
 from copytrace.sample.edits import KINDS, Picture
+from copytrace.sample.jpeg import encode
 from copytrace.sample.scenes import photograph_positions
-
-JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -88,17 +86,7 @@ def _spread(rng: np.random.Generator, count: int, of: int) -> np.ndarray:
 
 def save(picture: Picture, path: Path) -> None:
     """Write a picture (uint8 RGB) as a JPEG of the sample's quality."""
-    path.write_bytes(_encode(picture))
-
-
-def through_file(picture: Picture) -> Picture:
-    """The picture as it comes back from its file, without the file."""
-    data = np.frombuffer(_encode(picture), np.uint8)
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]  # type: ignore[index, return-value]
-
-
-def _encode(picture: Picture) -> bytes:
-    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    path.write_bytes(encode(picture))
 
 
 @contextmanager

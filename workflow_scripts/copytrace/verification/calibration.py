@@ -109,11 +109,16 @@ def fit(labelled: pd.DataFrame, precision: float, any_network: bool = False) -> 
 def fit_trees(table: pd.DataFrame, copies: np.ndarray) -> Fusion:
     """Fit the trees to features [n] and which of them are copies, bool [n]; the decision is left at one half.
 
+    A feature that no pair has, as the global score of pictures that no network described, is not among theirs.
+
     Raises InputError unless there are pairs of both kinds.
     """
-    copies = np.asarray(copies, bool)
+    copies, table = np.asarray(copies, bool), table.loc[:, table.notna().any()]
     if copies.all() or not copies.any():
-        raise InputError(f"the fusion needs copies and other pairs, and there are {copies.sum()} and {(~copies).sum()}")
+        raise InputError(
+            f"trees learn from copies and from other pairs, but of the candidates to learn from {copies.sum()} are "
+            f"copies and {(~copies).sum()} others: there are too few trial queries, or their pictures have no keypoints"
+        )
     boosting = HistGradientBoostingClassifier(
         max_iter=ROUNDS,
         max_leaf_nodes=LEAVES,

@@ -29,8 +29,10 @@ Picture = NDArray[np.uint8]
 Rng = np.random.Generator
 Foreign = Callable[[], Picture]
 
-#: A copy shows at least so much of the picture, and at least so much of the copy is of it; else it is drawn again.
+#: A copy shows at least so much of the picture, and at least so much of the copy is of it; else it is drawn again,
 LEAST_SHOWN, LEAST_COVERED = 0.15, 0.02
+#: but not for ever: a strip of a few pixels in height covers little of whatever it is pasted on.
+DRAWS = 50
 
 EMOJI = ("activity", "animals_and_nature", "food_and_drink", "objects", "travel_and_places")
 FONTS = ("OpenSans-Bold", "Lobster_1.3", "Montserrat-Bold", "PlayfairDisplay-Bold", "Pacifico", "Ubuntu-M")
@@ -78,13 +80,14 @@ Edit = Callable[[Picture, Rng, Foreign], Step]
 def copy(picture: Picture, kind: str, rng: Rng, foreign: Foreign) -> Copy:
     """A copy of a picture by one of `KINDS`: a single edit, or a chain of different ones."""
     size = picture.shape[1], picture.shape[0]
-    while True:
+    for _ in range(DRAWS):
         kinds = [kind] if kind in EDITS else rng.choice(list(EDITS), CHAINS[kind], replace=False).tolist()
         made = apply(picture, [EDITS[name] for name in kinds], rng, foreign)
         shown = area(made.source_region) / (size[0] * size[1]) if len(made.region) else 0.0
         covered = area(made.region) / (made.picture.shape[0] * made.picture.shape[1]) if shown else 0.0
         if shown >= LEAST_SHOWN and covered >= LEAST_COVERED:
-            return made
+            break
+    return made
 
 
 def apply(picture: Picture, edits: list[Edit], rng: Rng, foreign: Foreign) -> Copy:
