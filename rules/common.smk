@@ -283,6 +283,12 @@ def ranked_candidates(role):
     return f"{RESULTS}/matching.csv" if taken else []
 
 
+def listed_candidates(role):
+    """A list of the user, or the descriptor track's, that candidates are taken from."""
+    taken = role == "queries" and "list" in VERIFICATION["candidates"]
+    return folders.expanded(VERIFICATION["list"]) if taken else []
+
+
 def fusion_file():
     """The run's own trees, or a user's. Those of copytrace are no input but a digest: a clone may lie anywhere."""
     if VERIFICATION["fusion"] == "shipped":

@@ -89,6 +89,7 @@ rule measure_pairs:
         background=f"{RESULTS}/verification/background.faiss",
         index=lambda w: local_candidates(w.role),
         final=lambda w: ranked_candidates(w.role),
+        listed=lambda w: listed_candidates(w.role),
     output:
         f"{RESULTS}/verification/pairs/{{role}}/{{shard}}-of-{{shards}}.parquet",
     log:
@@ -107,12 +108,13 @@ rule measure_pairs:
         code=code_of("measure_pairs.py", "verification"),
         index=lambda w, input: flag("--index", input.index),
         final=lambda w, input: flag("--final", input.final),
+        listed=lambda w, input: flag("--list", input.listed),
         candidates=section("verification", "candidates_per_query"),
         search=section("verification", "search"),
     shell:
         'python "$SCRIPTS/measure_pairs.py" --queries {input.queries} --references {input.references}'
-        " --background {input.background} {params.index} {params.final} --candidates {params.candidates:q}"
-        " --search {params.search:q} --threads {threads} --output {output} > {log} 2>&1"
+        " --background {input.background} {params.index} {params.final} {params.listed}"
+        " --candidates {params.candidates:q} --search {params.search:q} --threads {threads} --output {output} > {log} 2>&1"
 
 
 rule choose_trial_pictures:

@@ -177,6 +177,14 @@ def test_values_out_of_their_limits(overlay, sentence):
             "verification.search.keypoints is 601, but verification.features.keypoints is only 600",
         ),
         (
+            "{verification: {candidates: [list]}}",
+            "verification.candidates names list, but verification.list names no file: name one, or results/",
+        ),
+        (
+            "{verification: {candidates: [list], list: nowhere.csv}}",
+            "verification.list names nowhere.csv, which is no file; the descriptor track's is results/",
+        ),
+        (
             "{verification: {fusion: nowhere.json}}",
             "verification.fusion names nowhere.json, which is neither shipped, nor fitted, nor a file",
         ),

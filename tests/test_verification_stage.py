@@ -25,7 +25,7 @@ FEATURES = '{"keypoints": 150, "contrast": 0.01, "longer_side": 160}'
 INDEX = '{"kind": "exact", "keypoints": 100, "lists": 8, "probes": 4, "code_bytes": 16}'
 SHARED = '{"kind": "exact", "lists": 8, "probes": 4}'
 SEARCH = '{"keypoints": 100, "neighbours": 5}'
-CANDIDATES = '{"local": 2, "matching": 2}'
+CANDIDATES = '{"local": 2, "matching": 2, "list": 2}'
 SIDE = 160
 HALF = np.array([[0.5, 0, 20], [0, 0.5, 30], [0, 0, 1]])  # the last query: a reference at half its size in another
 
@@ -157,19 +157,35 @@ def test_candidates_come_from_both_sources(once):
     assert (pairs.query_points.map(len) == 2 * pairs.inliers).all()
 
 
-def test_only_the_best_of_the_ranked_list_lend_their_scores():
+def test_candidates_of_all_lists_are_united():
     local = pd.DataFrame({"reference": [4, 1], "votes": [9.0, 3.0]})
-    ranked = pd.DataFrame({"reference": [7, 1, 4], "score": [0.9, 0.5, 0.1]})
-    found = dict(unite(local, ranked, 2))
-    assert list(found) == [1, 4, 7]
+    ranked = pd.DataFrame({"reference": [7, 1], "score": [0.9, 0.5]})
+    listed = pd.DataFrame({"reference": [2, 4], "score": [-0.1, -0.2]})
+    found = dict(unite(local, ranked, listed))
+    assert list(found) == [1, 2, 4, 7]
     assert found[1] == {"votes": 3.0, "global_score": 0.5}
     assert found[4]["votes"] == 9 and np.isnan(found[4]["global_score"])
     assert np.isnan(found[7]["votes"]) and found[7]["global_score"] == 0.9
+    assert np.isnan([*found[2].values()]).all()
+
+
+def test_another_list_proposes_its_best_without_their_scores(folder, monkeypatch, tmp_path):
+    rows = [("copy", "R1", -0.9), ("copy", "R3", -0.2), ("copy", "R0", -0.3), ("flat", "R2", 5.0)]
+    pd.DataFrame(rows, columns=["query_id", "reference_id", "score"]).to_csv(tmp_path / "list.csv", index=False)
+    run(monkeypatch, "measure_pairs", "--queries", folder / "queries-0-of-1.h5", "--references",
+        folder / "references-0-of-1.h5", "--background", folder / "background.faiss", "--list", tmp_path / "list.csv",
+        "--candidates", '{"local": 3, "matching": 2, "list": 2}', "--search", SEARCH,
+        "--output", tmp_path / "pairs.parquet")  # fmt: skip
+    pairs = read_pairs([tmp_path / "pairs.parquet"], ["query_id", "reference_id", "global_score"])
+    assert pairs.values[:, :2].tolist() == [["copy", "R0"], ["copy", "R3"], ["flat", "R2"]]
+    assert pairs.global_score.isna().all()
 
 
 def test_a_ranked_list_of_other_references_is_refused(folder, once, monkeypatch, tmp_path):
     (tmp_path / "other.csv").write_text("query_id,reference_id,score\ncopy,R2,0.5\ncopy,elsewhere,0.4\n")
-    with pytest.raises(InputError, match="the ranked list names elsewhere, which is not among the references"):
+    with pytest.raises(
+        InputError, match=r"matching\.csv has the reference elsewhere, which is not among those of this run"
+    ):
         run(monkeypatch, "measure_pairs", "--queries", folder / "queries-0-of-1.h5", "--references",
             folder / "references-0-of-1.h5", "--background", folder / "background.faiss", "--final",
             tmp_path / "other.csv", "--candidates", CANDIDATES, "--search", SEARCH, "--output",

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_input("--background", required=True, help="index of unrelated pictures")
     parser.add_input("--index", help="index of the references, where local features look for candidates")
     parser.add_input("--final", help="ranked list query_id,reference_id,score, where it has candidates")
+    parser.add_input("--list", help="another such list, whose pairs are candidates and whose scores don't count")
     parser.add_argument("--candidates", required=True, type=json.loads, help="verification.candidates_per_query")
     parser.add_argument("--search", required=True, type=json.loads, help="verification.search")
     parser.add_argument("--threads", required=True, type=int)
@@ -37,7 +38,8 @@ def main() -> None:
                 read_index(args.index) if args.index else None,
                 VoteSettings(candidates=args.candidates["local"], **args.search),
                 ensembling.read_final(args.final) if args.final else None,
-                args.candidates["matching"],
+                ensembling.read_final(args.list) if args.list else None,
+                args.candidates,
             ):
                 pairs += len(rows)
                 done.add()

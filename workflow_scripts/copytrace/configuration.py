@@ -479,7 +479,7 @@ def _check_dimensions(config: Config) -> None:
 
 
 def _check_verification(config: Config) -> None:
-    """No more keypoints are indexed or searched for than pictures have; trees are there, or can be fitted."""
+    """No more keypoints are indexed or searched for than pictures have; lists and trees are there, or can be made."""
     section = config["verification"]
     for key in ("index", "search"):
         wanted, most = section[key]["keypoints"], section["features"]["keypoints"]
@@ -487,6 +487,16 @@ def _check_verification(config: Config) -> None:
             raise InputError(
                 f"verification.{key}.keypoints is {wanted}, but verification.features.keypoints is only {most}"
             )
+    if "list" in section["candidates"]:
+        made = f"{config['results']}/descriptors.csv"
+        if section["list"] is None:
+            raise InputError(
+                f"verification.candidates names list, but verification.list names no file: name one, or {made} for "
+                "the descriptor track's"
+            )
+        path = _expanded(section["list"], "verification.list")
+        if path != made and not folders.is_file(path):
+            raise InputError(f"verification.list names {path}, which is no file; the descriptor track's is {made}")
     if section["fusion"] not in ("shipped", "fitted"):
         path = _expanded(section["fusion"], "verification.fusion")
         if not folders.is_file(path):

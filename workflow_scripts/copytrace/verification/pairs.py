@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import faiss
@@ -17,20 +17,20 @@ from copytrace.verification.matching import prepare_query
 from copytrace.verification.verify import verify
 
 
-def unite(local: pd.DataFrame, ranked: pd.DataFrame, most: int) -> list[tuple[int, dict[str, float]]]:
+def unite(local: pd.DataFrame, ranked: pd.DataFrame, listed: pd.DataFrame) -> list[tuple[int, dict[str, float]]]:
     """The candidates of a query by number, ascending, each with its `votes` and `global_score`, NaN where it has none.
 
     Args:
         local: `reference` and `votes` of those that local features found.
-        ranked: `reference` and `score` of its pairs in the ranked list, best first.
-        most: so many of `ranked` are candidates; the scores of others count as missing, as where the trees were fitted.
+        ranked: `reference` and `score` of its best pairs in the run's ranked list. The scores of others count as
+            missing, as where the trees were fitted.
+        listed: `reference` of its best pairs in a list whose scores are on a scale of their own.
     """
-    best = ranked[:most]
     votes = dict(zip(local["reference"].tolist(), local["votes"].tolist()))
-    scores = dict(zip(best["reference"].tolist(), best["score"].tolist()))
+    scores = dict(zip(ranked["reference"].tolist(), ranked["score"].tolist()))
     return [
         (number, {"votes": votes.get(number, np.nan), "global_score": scores.get(number, np.nan)})
-        for number in sorted({*votes, *scores})
+        for number in sorted({*votes, *scores, *listed["reference"].tolist()})
     ]
 
 
@@ -41,7 +41,8 @@ def measure(
     index: faiss.Index | None,
     votes: VoteSettings,
     final: pd.DataFrame | None,
-    most: int,
+    listed: pd.DataFrame | None,
+    most: Mapping[str, int],
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of each query in turn, for `pair_files.write_pairs`.
 
@@ -50,13 +51,15 @@ def measure(
         background: index of unrelated pictures.
         index: of the references' features; None: local features look for no candidates.
         votes: how they look.
-        final: the ranked list `query_id, reference_id, score`, best first; None: no candidates from it, no scores.
-        most: so many of its pairs are candidates of a query.
+        final: the run's ranked list `query_id, reference_id, score`; None: no candidates from it, no scores.
+        listed: another such list, whose scores don't count; None: no candidates from it.
+        most: so many pairs of a list are candidates of a query: of `matching`, the ranked list, and of `list`.
 
     Raises:
-        InputError: the ranked list names a picture that is not among the references.
+        InputError: a list has a picture that is not among the references.
     """
-    ranked = _by_query(final, references) if final is not None else {}
+    ranked = _best(final, references, most["matching"], "matching.csv") if final is not None else {}
+    others = _best(listed, references, most["list"], "verification.list") if listed is not None else {}
     nothing = pd.DataFrame({"reference": [], "score": [], "votes": []}).astype({"reference": np.int64})
     for row, query_id in enumerate(queries.image_ids):
         query = queries[row]
@@ -66,15 +69,16 @@ def measure(
             {"query_id": query_id, "reference_id": references.image_ids[number]}
             | found
             | verify(prepared, query, references[number])
-            for number, found in unite(local, ranked.get(query_id, nothing), most)
+            for number, found in unite(local, ranked.get(query_id, nothing), others.get(query_id, nothing))
         ]
 
 
-def _by_query(final: pd.DataFrame, references: FeatureFiles) -> dict[str, pd.DataFrame]:
-    """The ranked list's pairs of each query: `reference`, its number, and `score`."""
+def _best(final: pd.DataFrame, references: FeatureFiles, most: int, name: str) -> dict[str, pd.DataFrame]:
+    """A list's best pairs of each query: `reference`, its number, and `score`."""
     numbers = pd.Index(references.image_ids).get_indexer(pd.Index(final.reference_id.astype(str)))
     if (numbers < 0).any():
         unknown = final.reference_id.iloc[int(np.argmin(numbers))]
-        raise InputError(f"the ranked list names {unknown}, which is not among the references: let both be made again")
+        raise InputError(f"{name} has the reference {unknown}, which is not among those of this run: is it of others?")
     table = pd.DataFrame({"query_id": final.query_id.astype(str), "reference": numbers, "score": final.score})
-    return {str(query): rows for query, rows in table.groupby("query_id", sort=False)}
+    table = table.sort_values("score", ascending=False, kind="stable")
+    return {str(query): rows[:most] for query, rows in table.groupby("query_id", sort=False)}
