@@ -170,3 +170,15 @@ def test_the_shipped_trees_need_no_global_score():
     assert probability(**(COPY | {"global_score": np.nan})) > max(0.9, decision)
     assert probability(**(SAME_OBJECT | {"global_score": np.nan})) < decision
     assert probability(global_score=np.nan) < 0.02
+
+
+def test_more_evidence_never_lowers_the_probability(fitted):
+    rng = np.random.default_rng(0)
+    for trees in (fusion.read_fusion(DEFAULT), fitted.fusion):
+        signs = np.array([fusion.FEATURES[name] for name in trees.features])
+        draws = rng.normal(0, 3, (4000, len(signs))) * rng.choice([0.1, 1, 30], (4000, 1))
+        more = draws + signs * rng.exponential(2, draws.shape) * (rng.random(draws.shape) < 0.3)
+        before, after = (
+            fusion.predict(trees, pd.DataFrame(values, columns=trees.features)) for values in (draws, more)
+        )
+        assert (after >= before - 1e-12).all() and (after > before).mean() > 0.2

@@ -29,7 +29,12 @@ def test_probabilities_are_those_of_scikit_learn(missing, count):
 
     table, copies = simulated(0, count, missing)
     boosting = HistGradientBoostingClassifier(
-        max_iter=120, max_leaf_nodes=8, learning_rate=0.08, min_samples_leaf=20, early_stopping=False
+        max_iter=120,
+        max_leaf_nodes=8,
+        learning_rate=0.08,
+        min_samples_leaf=20,
+        early_stopping=False,
+        monotonic_cst=[-1 if name == "hash_distance" else 1 for name in table.columns],
     ).fit(table.to_numpy(), copies)
     fitted = calibration.fit_trees(table, copies)
     for other in (table, simulated(1, 500, 0.3)[0]):
@@ -89,7 +94,7 @@ def test_files_that_hold_no_trees_are_refused(tmp_path):
 
 def test_the_fusion_needs_both_kinds():
     table, _ = simulated(6, 100)
-    with pytest.raises(InputError, match="0 and 100"):
+    with pytest.raises(InputError, match="0 are copies and 100 others"):
         calibration.fit_trees(table, np.zeros(100, bool))
 
 

@@ -17,18 +17,19 @@ from scipy.special import expit, logit
 from copytrace import metrics, runtime
 from copytrace.errors import InputError
 
-#: What transfers from one collection to another (section 5); the share of inliers among the matches does not.
-FEATURES = (
-    "global_score",
-    "global_margin",
-    "hash_distance",
-    "log_inliers",
-    "log_weighted_inliers",
-    "local_ncc",
-    "agreeing_share",
-    "thumbnail_ncc",
-    "inlier_margin",
-)
+#: What transfers from one collection to another (section 5); the share of inliers among the matches does not. 1: the more
+#: of it, the more probable a copy; -1: the less.
+FEATURES = {
+    "global_score": 1,
+    "global_margin": 1,
+    "hash_distance": -1,
+    "log_inliers": 1,
+    "log_weighted_inliers": 1,
+    "local_ncc": 1,
+    "agreeing_share": 1,
+    "thumbnail_ncc": 1,
+    "inlier_margin": 1,
+}
 
 #: A query has one source, as a rule: a candidate beside a better one loses so much, in logits,
 SECOND_SOURCE = 2.0
