@@ -35,7 +35,7 @@ SETTINGS = TrainingSettings(
     classes_per_batch=4,
     copies_per_class=3,
     backbone_learning_rate=1e-3,
-    head_learning_rate=1e-3,
+    head_learning_rate=1e-2,
     cross_entropy_weight=10,
     label_smoothing=0.1,
     triplet_weight=1,
@@ -76,7 +76,9 @@ class Watched(TrackTraining):
 
     def on_after_backward(self) -> None:
         if self.gradients is None:
-            self.gradients = whole(self, {name: p.grad.clone() for name, p in self.named_parameters() if p.requires_grad})
+            self.gradients = whole(
+                self, {name: p.grad.clone() for name, p in self.named_parameters() if p.requires_grad}
+            )
 
 
 def whole(module: TrackTraining, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
