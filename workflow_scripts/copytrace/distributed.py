@@ -3,9 +3,9 @@
 torch's launcher starts them (`python -m torch.distributed.run`). A process without it is alone: there is no process
 group, and every function here gives back what it is given.
 
-What is derived is the sum of the processes' losses, as the collectives have it: a gradient that comes back through
-`gathered` is the sum over all processes. Each of them computes the loss of the whole batch, and DDP takes the mean of the
-gradients of what all have, so that those are the gradients of that one loss.
+Each process computes the loss of the whole batch. What is derived is the sum of these losses, as the collectives have
+it: a gradient that comes back through `gathered` is summed over the processes. DDP takes the mean of the gradients of
+what all processes have, so that it is the gradient of the one loss.
 """
 
 from __future__ import annotations

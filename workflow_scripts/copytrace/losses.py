@@ -33,8 +33,8 @@ def distillation(
     """−Σ_c softmax(z_A/T)_c · log softmax(z_B/T)_c, mean over the batch (BoT sheet, 4.2); no factor T².
 
     `student` z_B and `teacher` z_A: logits [n, C] of the same pictures. As published the gradient flows into the
-    teacher, too; not with `detach_teacher`. Returns a float32 scalar. Where several processes share the classes, both are
-    the logits of this process's part.
+    teacher, too; not with `detach_teacher`. Returns a float32 scalar. Where several processes share the classes, both
+    are the logits of this process's part.
     """
     teacher = teacher.detach() if detach_teacher else teacher
     target = _softmax(teacher.float() / temperature)
