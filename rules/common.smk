@@ -68,7 +68,7 @@ def launcher():
     if NODES == 1:
         return f"python -m torch.distributed.run --standalone --nproc-per-node={DEVICES}"
     return (
-        f"srun --nodes={NODES} --ntasks={NODES} --cpus-per-task={DEVICES} --cpu-bind=none --kill-on-bad-exit=1"
+        f"srun --nodes={NODES} --ntasks={NODES} --cpus-per-task={DEVICES} --kill-on-bad-exit=1"
         f" python -m torch.distributed.run --nnodes={NODES} --nproc-per-node={DEVICES} --rdzv-backend=c10d"
         ' --rdzv-id="$SLURM_JOB_ID" --rdzv-endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 10000))"'
     )

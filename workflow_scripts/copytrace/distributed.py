@@ -15,12 +15,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from copytrace.errors import InputError
+from copytrace.errors import InputError, ProcessLost
 from copytrace.runtime import shard_bounds
 
 log = logging.getLogger("copytrace")
@@ -53,6 +55,20 @@ def _end_with(launcher: int) -> None:
     while os.getppid() == launcher:
         time.sleep(1)
     os._exit(1)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Turn what an exchange of the block says when another process is gone into ProcessLost."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world() > 1 and (isinstance(error, dist.DistError) or "/gloo/" in str(error)):
+            raise ProcessLost(
+                f"process {rank()} of the training lost another one: which ended first, and how, torch's launcher says "
+                "in this log as root cause"
+            ) from error
+        raise
 
 
 def world() -> int:

@@ -200,7 +200,8 @@ def fit(
             ],
         )
         try:
-            trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
+            with distributed.together():
+                trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:
             log.info("ended by SIGTERM after step %d of %d", trainer.global_step, steps)
             sys.exit(128 + signal.SIGTERM)  # Lightning's own status is 0, as if all were done
