@@ -76,8 +76,8 @@ class Watched(TrackTraining):
 
     def on_after_backward(self) -> None:
         if self.gradients is None:
-            learned = {name: p for name, p in self.named_parameters() if p.requires_grad}
-            self.gradients = whole(self, {name: p.grad.clone() for name, p in learned.items()})
+            gradients = {name: p.grad.clone() for name, p in self.named_parameters() if p.grad is not None}
+            self.gradients = whole(self, gradients)
 
 
 def whole(module: TrackTraining, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -91,6 +91,7 @@ def create(index: Path) -> tuple[Watched, ClassBalancedBatches]:
     training_set = TrainingSet([index])
     with seeded("test"):
         backbone = create_backbone("resnet10_tiny", waveblock=True)
+        backbone.unused = torch.nn.Linear(2, 2)  # as in networks of timm behind their features
         model = CopyModel(backbone, {"hidden": 16, "embedding": 12}, matrix=5)
     return Watched(model, CLASSES, SETTINGS, IDENTITY), ClassBalancedBatches(training_set, SETTINGS, IDENTITY)
 

@@ -175,13 +175,21 @@ def fit(
         persistent_workers=execution.workers > 0,
     )
     with warnings.catch_warnings(), runtime.Throughput("steps", threads, steps - start, pictures) as meter:
-        for said in ("does not have many workers", "num_workers", "mid-epoch", "The `srun` command", "LeafSpec"):
+        for said in (
+            "does not have many workers",
+            "num_workers",
+            "mid-epoch",
+            "The `srun` command",
+            "LeafSpec",
+            "find_unused_parameters",
+        ):
             warnings.filterwarnings("ignore", message=f".*{said}")
         trainer = lightning.Trainer(
             accelerator="auto",
             devices=distributed.processes_here(),
             num_nodes=distributed.world() // distributed.processes_here(),
-            strategy="ddp" if several else "auto",
+            # Networks of timm have layers behind their features, which get no gradient.
+            strategy="ddp_find_unused_parameters_true" if several else "auto",
             sync_batchnorm=synchronised,
             use_distributed_sampler=False,  # each process gets its part of every batch from `batches`
             max_steps=steps,
