@@ -54,10 +54,30 @@ TRACK = configuration.track_model(config)
 UNITS = configuration.all_units(config) | {TRACK: [TRACK]}
 SYNTHESISED = TRAINED + [f for f in [config["descriptor_track"]["family"]] if steps_of(f)]
 
+# What one training is spread over.
+DEVICES, NODES = config["training"]["devices"], config["training"]["nodes"]
 
-# Rules say `python "$SCRIPTS/x.py"` and `"$EXECUTION"`: the same text wherever the clone lies and however the work
-# is carried out, so that neither reruns anything.
+
+def launcher():
+    """What starts a training: Python, or for several devices torch's launcher, which starts a process for each.
+
+    On several nodes SLURM starts a launcher on each; they meet on the first, where the job's script runs.
+    """
+    if DEVICES * NODES == 1:
+        return "python"
+    if NODES == 1:
+        return f"python -m torch.distributed.run --standalone --nproc-per-node={DEVICES}"
+    return (
+        f"srun --nodes={NODES} --ntasks={NODES} --cpus-per-task={DEVICES} --kill-on-bad-exit=1"
+        f" python -m torch.distributed.run --nnodes={NODES} --nproc-per-node={DEVICES} --rdzv-backend=c10d"
+        ' --rdzv-id="$SLURM_JOB_ID" --rdzv-endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 10000))"'
+    )
+
+
+# Rules say `python "$SCRIPTS/x.py"`, `launch "$SCRIPTS/x.py"` and `"$EXECUTION"`: the same text wherever the clone lies
+# and however the work is carried out, so that neither reruns anything.
 prefix = f"SCRIPTS={shlex.quote(str(SCRIPTS))}; EXECUTION={shlex.quote(json.dumps(config['execution']))}; "
+prefix += f'launch() {{ {launcher()} "$@"; }}; '
 shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 
@@ -78,6 +98,19 @@ def memory(first):
 def minutes(first):
     """Time of a job in minutes, for `resources`: more at every new attempt."""
     return lambda wildcards, attempt: resources.grown(first, attempt, config["cluster"]["time_limit"])
+
+
+def several_nodes():
+    """What a training on several nodes asks SLURM for beside the rest: a task on each, which `launch` starts itself."""
+    if NODES == 1:
+        return {}
+    return {
+        "nodes": NODES,
+        "tasks": NODES,
+        "tasks_per_gpu": 0,  # none stated: the plugin would take `tasks` for it
+        "mpi": "srun",
+        "slurm_extra": f"--gpus-per-node={DEVICES}",
+    }
 
 
 def code_of(script, env):

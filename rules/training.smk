@@ -2,7 +2,7 @@
 
 
 rule train_model:
-    """Train one model; its loss curve beside it."""
+    """Train one model; its loss curve beside it. On several devices it takes a thread and the memory below for each."""
     input:
         index=lambda w: training_set(w.family, "parquet"),
         tars=lambda w: training_set(w.family, "tar"),
@@ -16,17 +16,18 @@ rule train_model:
         f"{RESULTS}/benchmarks/train_model/{{family}}.{{backbone}}.tsv"
     conda:
         "../envs/networks.yaml"
-    threads: 1
+    threads: DEVICES
     resources:
-        mem_mb=memory(16000),
+        **several_nodes(),
+        mem_mb=memory(16000 * DEVICES),
         runtime=minutes(2880),
-        gpu=1,
+        gpu=DEVICES * NODES,
     params:
         code=code_of("train_model.py", "networks"),
         training=lambda w: json.dumps(configuration.training_of(config, w.family)),
         checkpoints=f"{RESULTS}/checkpoints",
         seed=config["seed"],
     shell:
-        'python "$SCRIPTS/train_model.py" --index {input.index} --backbone-weights {input.backbone}'
+        'launch "$SCRIPTS/train_model.py" --index {input.index} --backbone-weights {input.backbone}'
         " --model {wildcards.family}.{wildcards.backbone} --training {params.training:q} --seed {params.seed}"
         ' --execution "$EXECUTION" --threads {threads} --checkpoints {params.checkpoints} --curve {output.curve} --output {output.weights} > {log} 2>&1'

@@ -11,7 +11,7 @@ from clones import clone, options
 from cluster import ACCOUNTING, PROFILE, booked, slurm
 from running import REPOSITORY, planned, snakemake
 
-# Every rule of `all`, in as few jobs as that takes.
+# Every rule of `all`, in as few jobs as that takes; each training by two processes.
 OVERLAY = """
 images: {shards: {training: 1, references: 1, queries: 1, backgrounds: 1, validation: 1, pairs: 1}}
 families: [face_BW]
@@ -19,6 +19,7 @@ backbones: [tiny, tiny_ibn_a]
 scales: [32]
 synthesis: {shards: 1}
 tiles: {families: [face_BW], scales: [32]}
+training: {devices: 2}
 ensembling: {vote: 2, tile_vote: 2}
 evaluation: {untrained_families: [pretrained_BW]}
 """
@@ -49,6 +50,8 @@ def asked_by_rules():
     others = {REPOSITORY / "rules" / f"{target}.smk" for target in ("bill", "descriptor_track")}
     files = sorted(set((REPOSITORY / "rules").glob("*.smk")) - others)
     text = "".join(path.read_text() for path in files)
+    for several, number in {"16000 * DEVICES": 32000, "DEVICES * NODES": 2, "DEVICES": 2}.items():
+        text = text.replace(several, str(number))
     rows = {}
     for block in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
         stated = {
@@ -59,7 +62,8 @@ def asked_by_rules():
                 "time": r"runtime=minutes\((\d+)\)",
             }.items()
         }
-        rows[block.split(":", 1)[0]] = {"gpus": int("gpu=1," in block), **stated}
+        gpus = re.search(r"gpu=(\d+)", block)
+        rows[block.split(":", 1)[0]] = {"gpus": int(gpus[1]) if gpus else 0, **stated}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rule")
 
 

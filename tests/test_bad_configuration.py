@@ -295,6 +295,12 @@ def test_backbones_that_cannot_be_made(slot, sentence):
         ("{training: {warmup_epochs: 18}}", "training.warmup_epochs is 18, but must be less than training.epochs (18)"),
         ("{training: {flat_epochs: 1}}", "training.flat_epochs is 1, but the cosine can't begin before the end of"),
         ("{training: {cross_entropy_weight: 0, triplet_weight: 0}}", "are both 0: nothing is learned"),
+        ("{training: {devices: 0}}", "training.devices is 0, but must be at least 1"),
+        (
+            "{training: {devices: 3, nodes: 2}}",
+            "training.classes_per_batch is 16, which 6 devices (training.devices × training.nodes) can't share evenly",
+        ),
+        ("{training: {devices: 4, precision: fp16}}", "training.precision is fp16, whose scale of the loss is one"),
         (
             "{training: {waveblock: true}, backbone_table: {resnet12: {network: mobilenet_v2}}}",
             "training.waveblock is true, but backbone resnet12 (mobilenet_v2) has no stages",

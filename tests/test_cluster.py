@@ -45,7 +45,7 @@ def test_an_untouched_profile_leaves_the_site_to_the_cluster():
 def test_the_values_of_a_site_reach_the_rules_that_use_a_gpu():
     rules = "".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
     blocks = re.split(r"^rule ", rules, flags=re.MULTILINE)[1:]
-    with_gpu = {block.split(":", 1)[0] for block in blocks if "gpu=1" in block}
+    with_gpu = {block.split(":", 1)[0] for block in blocks if re.search(r"^ +gpu=", block, re.MULTILINE)}
     everywhere = {"partition": "cpu", "account": "me", "qos": "long"}
     read = profile(**everywhere, gpu_partition="gpu", gpu_model="a100", gpu_constraint="big|fast")
     assert read["default-resources"] == {"slurm_partition": "'cpu'", "slurm_account": "'me'", "qos": "'long'"}

@@ -44,6 +44,26 @@ def test_triplet_equals_brute_force(seed, margin):
     assert loss.item() == pytest.approx(brute_force_triplet(features, labels, margin), rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_alone_both_losses_over_classes_are_torchs_to_the_last_bit(smoothing, kind):
+    """Written out so that several processes can share the classes, they are no others for one."""
+    draw = torch.Generator().manual_seed(0)
+    values = [torch.randn(24, 240, generator=draw).to(kind) for _ in range(2)]
+    labels = torch.randint(0, 240, (24,), generator=draw)
+    (student, teacher), (other, taught) = ([v.clone().requires_grad_() for v in values] for _ in range(2))
+    ours = label_smoothed_cross_entropy(student, labels, smoothing), distillation(student, teacher, 2)
+    target = torch.nn.functional.softmax(taught.float() / 2, dim=1)
+    torchs = (
+        torch.nn.functional.cross_entropy(other.float(), labels, label_smoothing=smoothing),
+        torch.nn.functional.cross_entropy(other.float() / 2, target),
+    )
+    for loss in (ours, torchs):
+        (10 * loss[0] + 2 * loss[1]).backward()
+    pairs = zip((*ours, student.grad, teacher.grad), (*torchs, other.grad, taught.grad), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
 def test_triplet_of_a_triangle():
     features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 12.0]])
     labels = torch.tensor([0, 0, 1])

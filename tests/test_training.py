@@ -48,6 +48,7 @@ SETTINGS = TrainingSettings(
     padding=10,
     padding_reference_side=256,
     precision="fp32",
+    synchronised_batch_norm=False,
     augment=True,
 )
 EXECUTION = Execution(workers=0, checkpoint_every=3, keep_checkpoints=2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from copytrace import fitting, provenance, runtime
+from copytrace import distributed, fitting, provenance, runtime
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import read_weights, save_weights, seeded
@@ -19,7 +19,11 @@ log = logging.getLogger("copytrace")
 
 
 def main() -> None:
-    """Read the arguments, train or go on, write the model without its classifiers, and its curve."""
+    """Read the arguments, train or go on, write the model without its classifiers, and its curve.
+
+    Started by torch's launcher, several processes do so together, and the first of them writes.
+    """
+    distributed.join()
     parser = runtime.Arguments(__doc__)
     parser.add_input("--index", required=True, nargs="+", help="index tables of the synthesised set")
     parser.add_input("--backbone-weights", required=True)
@@ -32,7 +36,7 @@ def main() -> None:
     parser.add_output("--curve", required=True)
     parser.add_output("--output", required=True)
     args = parser.parse()
-    runtime.set_threads(args.threads)
+    runtime.set_threads(max(args.threads // distributed.processes_here(), 1))
     settings = TrainingSettings.from_table(args.training)
     identity = (args.seed, "training", args.model)
     run = provenance.value_digest(
@@ -62,7 +66,10 @@ def main() -> None:
         pictures=settings.classes_per_batch * settings.copies_per_class,
         threads=args.threads,
         execution=runtime.Execution(**args.execution),
+        synchronised_batch_norm=settings.synchronised_batch_norm,
     )
+    if distributed.rank() > 0:
+        return
     curve = pd.DataFrame(module.curve).assign(ln_classes=math.log(classes))
     last = curve.tail(max(len(curve) // 10, 1)).mean()
     log.info(

@@ -46,13 +46,15 @@ def given_roles(config: Config) -> list[str]:
 def training_of(config: Config, family: str) -> dict[str, Any]:
     """The section `training` as it holds for a family: its steps times the table's `steps_factor`, and `augment`.
 
-    That of the descriptor track has a second head, too, `matrix`.
+    That of the descriptor track has a second head, too, `matrix`. Without `devices` and `nodes`: how a training is
+    spread is no matter of its result, so that it may change on the way and reruns nothing.
     """
     factor = config["family_table"][family].get("steps_factor", 1)
     augment = family not in pair_families(config) or config["second_submission"]["augment"]
     track = config["descriptor_track"]
     matrix = {"matrix": {key: track[key] for key in MATRIX_KEYS}} if family == track["family"] else {}
-    return config["training"] | {"steps": round(config["training"]["steps"] * factor), "augment": augment} | matrix
+    section = {key: value for key, value in config["training"].items() if key not in ("devices", "nodes")}
+    return section | {"steps": round(section["steps"] * factor), "augment": augment} | matrix
 
 
 def pair_families(config: Config) -> list[str]:
@@ -409,6 +411,7 @@ def _check_detection(config: Config) -> None:
 
 
 def _check_training(config: Config) -> None:
+    _check_devices(config["training"])
     for family in [*config["families"], *pair_families(config), config["descriptor_track"]["family"]]:
         settings = training_of(config, family)
         steps, epochs = settings["steps"], settings["epochs"]
@@ -437,6 +440,21 @@ def _check_training(config: Config) -> None:
             raise InputError(
                 f"training.waveblock is true, but backbone {backbone} ({network}) has no stages layer2 and layer3"
             )
+
+
+def _check_devices(training: dict[str, Any]) -> None:
+    """The devices of a training share the classes of a batch evenly, and one factor scales the losses of all."""
+    devices, classes = training["devices"] * training["nodes"], training["classes_per_batch"]
+    if classes % devices:
+        raise InputError(
+            f"training.classes_per_batch is {classes}, which {devices} devices (training.devices × training.nodes) "
+            "can't share evenly"
+        )
+    if devices > 1 and training["precision"] == "fp16":
+        raise InputError(
+            "training.precision is fp16, whose scale of the loss is one device's own: take bf16 or fp32, or set "
+            "training.devices and training.nodes to 1"
+        )
 
 
 def _check_chains(config: Config) -> None:

@@ -10,3 +10,7 @@ class InputError(Exception):
 
 class NoRoom(Exception):
     """An output that the disk, a quota or a limit has no room for: its text is one sentence naming the file."""
+
+
+class ProcessLost(Exception):
+    """Another process of a training that several do together is gone."""

@@ -7,6 +7,7 @@ killed and resumed sees what an undisturbed one sees.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import sys
@@ -18,12 +19,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from copytrace import compat, runtime
+from copytrace import compat, distributed, runtime
 from copytrace.devices import choose_precision
+from copytrace.errors import InputError
 
 compat.ensure_torchvision()  # Lightning imports torchvision where there is one
 import lightning.pytorch as lightning  # noqa: E402
-from lightning.pytorch.plugins.environments import LightningEnvironment  # noqa: E402
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment  # noqa: E402
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
 from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
@@ -113,6 +115,23 @@ class _Progress(lightning.Callback):
         self.meter.add()
 
 
+class _EndAtOnce(lightning.Callback):
+    """On SIGTERM several processes end where they are.
+
+    Lightning lets them exchange one thing more, in the middle of whatever they are exchanging.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        """Take the place of Lightning's handler."""
+
+        def end(*_: object) -> None:
+            log.info("ended by SIGTERM after step %d of %d", trainer.global_step, trainer.max_steps)
+            os._exit(128 + signal.SIGTERM)
+
+        if distributed.world() > 1:
+            signal.signal(signal.SIGTERM, end)
+
+
 def _newest_first(folder: Path) -> list[Path]:
     found = [p for p in folder.glob("step-*.ckpt") if re.fullmatch(r"step-\d+\.ckpt", p.name)]
     return sorted(found, key=lambda p: int(p.stem.split("-")[1]), reverse=True)
@@ -128,14 +147,23 @@ def fit(
     pictures: int,
     threads: int,
     execution: runtime.Execution,
+    synchronised_batch_norm: bool = False,
 ) -> None:
     """Train `module` for `steps` steps, going on from the newest checkpoint in the folder `checkpoints`.
 
     `batches[step]` is the batch of a step. `precision`: auto, fp32, bf16 or fp16. A batch has
     `pictures` pictures. The folder is left to the caller, who removes it once the result is written.
+
+    Where several processes train (`distributed.join`), DDP gives them the mean of their gradients. Their batch norms
+    see the pictures of one device, and the running statistics are those of process 0, unless
+    `synchronised_batch_norm`: then those of all. InputError if that is wanted without GPUs.
     """
+    several = distributed.world() > 1
+    synchronised = synchronised_batch_norm and several
+    if synchronised and not torch.cuda.is_available():
+        raise InputError("training.synchronised_batch_norm is true, but torch has it on GPUs only: set it to false")
     module.to(memory_format=torch.channels_last)  # as the batches come
-    resumed = _newest_readable(checkpoints)
+    resumed = distributed.agreed(_newest_readable(checkpoints))
     start = int(resumed.stem.split("-")[1]) if resumed else 0
     if resumed:
         log.info("going on from step %d of %d (%s)", start, steps, resumed)
@@ -147,11 +175,23 @@ def fit(
         persistent_workers=execution.workers > 0,
     )
     with warnings.catch_warnings(), runtime.Throughput("steps", threads, steps - start, pictures) as meter:
-        for said in ("does not have many workers", "num_workers", "mid-epoch", "The `srun` command", "LeafSpec"):
+        for said in (
+            "does not have many workers",
+            "num_workers",
+            "mid-epoch",
+            "The `srun` command",
+            "LeafSpec",
+            "find_unused_parameters",
+        ):
             warnings.filterwarnings("ignore", message=f".*{said}")
         trainer = lightning.Trainer(
             accelerator="auto",
-            devices=1,
+            devices=distributed.processes_here(),
+            num_nodes=distributed.world() // distributed.processes_here(),
+            # Networks of timm have layers behind their features, which get no gradient.
+            strategy="ddp_find_unused_parameters_true" if several else "auto",
+            sync_batchnorm=synchronised,
+            use_distributed_sampler=False,  # each process gets its part of every batch from `batches`
             max_steps=steps,
             max_epochs=-1,
             precision=_LIGHTNING_PRECISION[choose_precision(precision)],  # type: ignore[arg-type]
@@ -160,14 +200,16 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             # Inside a SLURM job Lightning would take SLURM's place: requeue the job and let SIGTERM pass unheard.
-            plugins=[_WholeCheckpoints(), LightningEnvironment()],
+            plugins=[_WholeCheckpoints(), TorchElasticEnvironment() if several else LightningEnvironment()],
             callbacks=[
                 _Checkpoints(checkpoints, execution.checkpoint_every, execution.keep_checkpoints),
                 _Progress(meter),
+                _EndAtOnce(),
             ],
         )
         try:
-            trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
+            with distributed.together():
+                trainer.fit(module, loader, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:
             log.info("ended by SIGTERM after step %d of %d", trainer.global_step, steps)
             sys.exit(128 + signal.SIGTERM)  # Lightning's own status is 0, as if all were done

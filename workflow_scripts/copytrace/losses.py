@@ -5,13 +5,26 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from copytrace import distributed
 
-def label_smoothed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.1) -> torch.Tensor:
+
+def label_smoothed_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.1, classes: int | None = None
+) -> torch.Tensor:
     """Cross-entropy with the target (1 − s)·one-hot + s/C, mean over the batch (D²LV sheet, 4.2).
 
-    `logits` [n, C]; `labels` int64 [n], each in 0 … C−1; `smoothing` s in [0, 1). Returns a float32 scalar.
+    `logits` [n, C]; `labels` int64 [n], each in 0 … C−1; `smoothing` s in [0, 1). Returns a float32 scalar. Where
+    several processes share the C `classes`, `logits` are those of this process's part, and all get the same loss (T6).
     """
-    return functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    classes = logits.shape[1] if classes is None else classes
+    own = distributed.part(classes)
+    log_probability = _log_softmax(logits)
+    ours = (labels >= own.start) & (labels < own.stop)
+    of_label = functional.nll_loss(
+        log_probability, torch.where(ours, labels - own.start, -1), ignore_index=-1, reduction="sum"
+    ) / len(labels)
+    of_all = -log_probability.sum(dim=1).mean()
+    return distributed.summed((1 - smoothing) * of_label + of_all * (smoothing / classes))
 
 
 def distillation(
@@ -20,11 +33,26 @@ def distillation(
     """−Σ_c softmax(z_A/T)_c · log softmax(z_B/T)_c, mean over the batch (BoT sheet, 4.2); no factor T².
 
     `student` z_B and `teacher` z_A: logits [n, C] of the same pictures. As published the gradient flows into the
-    teacher, too; not with `detach_teacher`. Returns a float32 scalar.
+    teacher, too; not with `detach_teacher`. Returns a float32 scalar. Where several processes share the classes, both
+    are the logits of this process's part.
     """
     teacher = teacher.detach() if detach_teacher else teacher
-    target = functional.softmax(teacher.float() / temperature, dim=1)
-    return functional.cross_entropy(student.float() / temperature, target)
+    target = _softmax(teacher.float() / temperature)
+    log_probability = _log_softmax(student.float() / temperature)
+    return distributed.summed(-(log_probability * target).sum() / len(student))
+
+
+def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the softmax over the classes of all processes; [n, c] of this process's → float32 [n, c]."""
+    if distributed.world() == 1:
+        return functional.log_softmax(logits.float(), dim=1)
+    ours = logits.float().logsumexp(dim=1)
+    return logits.float() - distributed.gathered(ours[None]).logsumexp(dim=0)[:, None]
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax over the classes of all processes; [n, c] of this process's → float32 [n, c]."""
+    return functional.softmax(logits.float(), dim=1) if distributed.world() == 1 else _log_softmax(logits).exp()
 
 
 def soft_margin_triplet(features: torch.Tensor, labels: torch.Tensor, margin: float = 0.0) -> torch.Tensor:

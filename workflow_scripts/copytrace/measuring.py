@@ -326,13 +326,18 @@ class _Measuring:
         megapixels = self.config["synthesis"]["side"] ** 2 / 1e6
         index = self.folder / "0-of-1.parquet"
         write_shard(self.folder / "0-of-1.tar", "0-of-1.tar", copies).to_parquet(index)
-        settings = TrainingSettings(**self.config["training"], augment=True)
+        settings = self.training_settings()
         batches = ClassBalancedBatches(TrainingSet([index]), settings, ("rates",))
 
         def batch() -> float:
             return len(batches[self.next()][1]) * megapixels
 
         self.take("batch", "megapixels of training pictures loaded", batch)
+
+    def training_settings(self) -> TrainingSettings:
+        """Of the first family that is trained, its copies flipped and shifted."""
+        section = training_of(self.config, trained_families(self.config)[0])
+        return TrainingSettings.from_table(section | {"augment": True})
 
     def batch(self, multiply_adds: float, wanted: int) -> int:
         """Pictures at once: as many as wanted on a GPU, on a processor what it gets through in a few seconds."""
@@ -365,7 +370,7 @@ class _Measuring:
     def training(self, network: str) -> None:
         """Training steps: forward, loss, backward, optimiser."""
         section, side = self.config["training"], self.config["synthesis"]["side"]
-        settings = TrainingSettings(**section, augment=True)
+        settings = self.training_settings()
         cost = backbone_cost(network, side)
         projector = {"hidden": section["projector_hidden"], "embedding": section["embedding"]}
         wanted = section["classes_per_batch"] * section["copies_per_class"]

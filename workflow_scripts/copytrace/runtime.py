@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from copytrace.errors import InputError, NoRoom
+from copytrace.errors import InputError, NoRoom, ProcessLost
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -331,7 +331,8 @@ def _status(name: str) -> int:
 def run(main: Callable[[], None]) -> None:
     """Run a job's script: log on standard error, closed by the time it took and its peak memory.
 
-    A user's mistake, a full disk or a broken table is one sentence, the last line; the exit status is then 2.
+    A user's mistake, a full disk, a broken table or another process's end is one sentence, the last line; the exit
+    status is then 2.
     """
     lines = logging.StreamHandler()  # of our own log alone: libraries have theirs
     lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
@@ -356,8 +357,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What a user is told of a mistake, a full disk or a table that was cut off; None for any other error."""
-    if isinstance(error, InputError | NoRoom):
+    """What a user is told of a mistake, a full disk, a process or a table cut off; None for any other error."""
+    if isinstance(error, InputError | NoRoom | ProcessLost):
         return str(error)
     cut_off = re.match(r"Could not open Parquet input source '(.+)': (.+)", str(error))  # pyarrow's ArrowInvalid
     return cut_off and f"{cut_off[1]} can't be read ({cut_off[2]}): delete it and run the same command again"

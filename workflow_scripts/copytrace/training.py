@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import simplejpeg
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-from copytrace import losses, schedules
+from copytrace import distributed, losses, schedules
 from copytrace.fitting import StepModule
 from copytrace.networks.heads import Classifier
 from copytrace.networks.layers import set_wave_start
@@ -59,6 +60,7 @@ class TrainingSettings:
     padding: int
     padding_reference_side: int | None
     precision: str
+    synchronised_batch_norm: bool
     augment: bool
     matrix: MatrixSettings | None = None
 
@@ -78,23 +80,27 @@ class ClassBalancedBatches(Dataset):
     """The batch of each step: P classes × K copies, flipped and shifted (D²LV sheet, 4.3).
 
     One pass takes the classes in a random order, P at a time; each epoch starts a new pass. Of each class K copies
-    are drawn, see `draw_copies`. Item: (step, uint8 [P·K, h, w, 3], labels [P·K]).
+    are drawn, see `draw_copies`. Item: (step, uint8 [P·K, h, w, 3], labels [P·K]). Where several processes train, each
+    draws the same batch and gets the pictures of its part of it, and the labels of all.
     """
 
     def __init__(self, training_set: TrainingSet, settings: TrainingSettings, identity: tuple[object, ...]):
         self.set, self.settings, self.identity = training_set, settings, identity
         self.classes = np.asarray(training_set.classes)
+        self.own = distributed.part(settings.classes_per_batch * settings.copies_per_class)
+        self.padding = self._padding() if settings.augment else 0
         self.batches_per_pass = max(len(self.classes) // settings.classes_per_batch, 1)
 
     def __getitem__(self, step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
         """The batch of `step`, the same whenever it is asked for."""
         draw = generator(*self.identity, "batch", step)
-        pictures, labels = [], []
+        drawn, labels = [], []
         for label in self._classes_of(step):
             rows = np.asarray(self.set.copies_of(self.classes[label]))
             for row in draw_copies(rows, self.settings.copies_per_class, draw):
-                pictures.append(self._augment(self.set.read(int(row)), draw))
+                drawn.append((int(row), *self._draw_shift(draw)))
                 labels.append(label)
+        pictures = [self._shifted(*one) for one in drawn[self.own]]
         return step, torch.from_numpy(np.stack(pictures)), torch.tensor(labels)
 
     def _classes_of(self, step: int) -> np.ndarray:
@@ -104,17 +110,25 @@ class ClassBalancedBatches(Dataset):
         size = self.settings.classes_per_batch
         return order[batch * size : (batch + 1) * size]
 
-    def _augment(self, jpeg: bytes, draw: np.random.Generator) -> np.ndarray:
-        """Flip with probability 0.5; a shift by at most the padding, zeros beyond the edge. Or the copy as it is."""
-        picture = simplejpeg.decode_jpeg(jpeg, "RGB")
-        if not self.settings.augment:
-            return picture
-        side = picture.shape[0]
+    def _padding(self) -> int:
+        """The largest shift in pixels of the set's copies, which have one size."""
+        side, *_ = simplejpeg.decode_jpeg_header(self.set.read(0))
         reference = self.settings.padding_reference_side
-        padding = round(self.settings.padding * side / reference) if reference else self.settings.padding
+        return round(self.settings.padding * side / reference) if reference else self.settings.padding
+
+    def _draw_shift(self, draw: np.random.Generator) -> tuple[bool, int, int]:
+        """Whether a copy is flipped, with probability 0.5, and where it is cut out of its zeros; as it is: no draw."""
+        if not self.settings.augment:
+            return False, 0, 0
         flip = draw.random() < 0.5
-        top, left = draw.integers(0, 2 * padding + 1, size=2)
-        padded = np.pad(picture[:, ::-1] if flip else picture, ((padding, padding), (padding, padding), (0, 0)))
+        top, left = draw.integers(0, 2 * self.padding + 1, size=2)
+        return flip, top, left
+
+    def _shifted(self, row: int, flip: bool, top: int, left: int) -> np.ndarray:
+        """One copy, flipped or not, cut out of itself with zeros beyond its edge."""
+        picture = simplejpeg.decode_jpeg(self.set.read(row), "RGB")
+        side, width = picture.shape[0], self.padding
+        padded = np.pad(picture[:, ::-1] if flip else picture, ((width, width), (width, width), (0, 0)))
         return padded[top : top + side, left : left + side]
 
 
@@ -131,7 +145,11 @@ def draw_copies(rows: np.ndarray, count: int, draw: np.random.Generator) -> np.n
 
 
 class CopyTraining(StepModule):
-    """10·cross-entropy with label smoothing on the embedding + soft-margin batch-hard triplet on the feature."""
+    """10·cross-entropy with label smoothing on the embedding + soft-margin batch-hard triplet on the feature.
+
+    Where several processes train, each has a copy of the model for its part of the batch, and its own rows of the
+    classifiers; both losses are those of the whole batch. A checkpoint holds the classifiers undivided.
+    """
 
     def __init__(self, model: CopyModel, classes: int, settings: TrainingSettings, identity: tuple[object, ...]):
         super().__init__()
@@ -140,19 +158,25 @@ class CopyTraining(StepModule):
             self.classifier = Classifier(settings.embedding, classes)
 
     def training_step(self, batch: tuple[int, torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
-        """The loss of one batch."""
+        """The loss of one batch, the same in every process."""
         step, pictures, labels = batch
         set_wave_start(self.model, float(generator(*self.identity, "wave", int(step)).random()))
         feature, embedding = self.model(to_network_input(pictures, self.device))
-        logits = self.classifier(embedding)
-        cross_entropy = losses.label_smoothed_cross_entropy(logits, labels, self.settings.label_smoothing)
-        triplet = losses.soft_margin_triplet(feature, labels)
+        logits = self.classifier(distributed.gathered(embedding))
+        cross_entropy = self.cross_entropy(logits, labels)
+        triplet = losses.soft_margin_triplet(distributed.gathered(feature), labels)
         loss = self.settings.cross_entropy_weight * cross_entropy + self.settings.triplet_weight * triplet
         with torch.no_grad():
-            accuracy = (logits.argmax(1) == labels).float().mean()
+            accuracy = (self.classifier.predicted(logits) == labels).float().mean()
         more, figures = self.loss_of_second_head(embedding, logits, labels)
         self.record(cross_entropy=cross_entropy, triplet=triplet, accuracy=accuracy, **figures)
         return loss + more
+
+    def cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Of a classifier's logits, with the label smoothing of the settings."""
+        return losses.label_smoothed_cross_entropy(
+            logits, labels, self.settings.label_smoothing, self.classifier.classes
+        )
 
     def loss_of_second_head(
         self, embedding: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
@@ -160,11 +184,46 @@ class CopyTraining(StepModule):
         """What a second head adds to the loss, and its figures for the curve; there is none."""
         return 0.0, {}
 
+    def learned(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The parameters of the backbone, and the others that are trained."""
+        backbone = list(self.model.backbone.parameters())
+        return backbone, [p for p in self.parameters() if not any(p is b for b in backbone) and p.requires_grad]
+
+    def classifiers(self) -> dict[str, Classifier]:
+        """The classifiers, by their names in the state dict."""
+        return {f"{name}.weight": child for name, child in self.named_children() if isinstance(child, Classifier)}
+
+    def setup(self, stage: str) -> None:
+        """Leave the classifiers, of which every process has other rows, out of DDP's mean."""
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, list(self.classifiers()))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the classifiers and their moments undivided, for any number of processes."""
+        super().on_save_checkpoint(checkpoint)
+        for table, name, classifier in self._rows_of_classes(checkpoint):
+            table[name] = distributed.whole(table[name], classifier.classes)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take this process's rows of the classifiers and of their moments."""
+        super().on_load_checkpoint(checkpoint)
+        for table, name, classifier in self._rows_of_classes(checkpoint):
+            table[name] = table[name][classifier.own]
+
+    def _rows_of_classes(self, checkpoint: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Classifier]]:
+        """What of a checkpoint has a row per class, as a table and a name in it, and the classifier that it is of."""
+        order = [p for group in self.learned() for p in group]
+        moments = checkpoint["optimizer_states"][0]["state"]
+        for weight, classifier in self.classifiers().items():
+            yield checkpoint["state_dict"], weight, classifier
+            number = next(i for i, p in enumerate(order) if p is classifier.weight)
+            moments[number] = dict(moments[number])  # the optimiser goes on with its own
+            for moment in ("exp_avg", "exp_avg_sq"):
+                yield moments[number], moment, classifier
+
     def configure_optimizers(self) -> Any:
         """Adam without weight decay; the published schedule as a function of the number of epochs."""
         s = self.settings
-        backbone = list(self.model.backbone.parameters())
-        head = [p for p in self.parameters() if not any(p is b for b in backbone) and p.requires_grad]
+        backbone, head = self.learned()
         optimiser = torch.optim.Adam(
             [
                 {"params": backbone, "lr": s.backbone_learning_rate},
@@ -199,8 +258,8 @@ class TrackTraining(CopyTraining):
     ) -> tuple[torch.Tensor | float, dict[str, torch.Tensor]]:
         """Weighted cross-entropy and distillation of the second head."""
         assert self.model.matrix is not None
-        own = self.matrix_classifier(self.model.matrix(embedding))
-        cross_entropy = losses.label_smoothed_cross_entropy(own, labels, self.settings.label_smoothing)
+        own = self.matrix_classifier(distributed.gathered(self.model.matrix(embedding)))
+        cross_entropy = self.cross_entropy(own, labels)
         distilled = losses.distillation(own, logits, self.matrix.temperature, self.matrix.detach_teacher)
         loss = self.matrix.cross_entropy_weight * cross_entropy + self.matrix.distillation_weight * distilled
         return loss, {"matrix_cross_entropy": cross_entropy, "distillation": distilled}
