@@ -17,8 +17,8 @@ from scipy.special import expit, logit
 from copytrace import metrics, runtime
 from copytrace.errors import InputError
 
-#: What transfers from one collection to another (section 5); the share of inliers among the matches does not. 1: the more
-#: of it, the more probable a copy; -1: the less.
+#: What transfers from one collection to another (section 5); the share of inliers among the matches does not. 1: the
+#: more of it, the more probable a copy; -1: the less.
 FEATURES = {
     "global_score": 1,
     "global_margin": 1,
