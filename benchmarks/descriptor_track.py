@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--without-source", type=int, default=300, help="of photographs: queries without a source")
     parser.add_argument("--settings", type=yaml.safe_load, default={}, help="further settings, YAML")
     parser.add_argument("--confidences", type=float, nargs="*", default=[0.3, 0.5], help="to replace queries above")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="only these, e.g. trained; left out: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", default="all")
     args = parser.parse_args()
@@ -67,6 +68,8 @@ def main() -> None:
         }
     rows = {}
     for name, changes in variants.items():
+        if args.variants and name not in args.variants:
+            continue
         overlays = [*profile]
         for number, overlay in enumerate([PHOTOGRAPHS if args.photographs else {}, *common, changes]):
             overlays.append(output / f"overlay-{number}.yaml")
@@ -87,7 +90,7 @@ def main() -> None:
             print("gain of {step}: {gain:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]".format(**step))
         rows[name] = submitted(results, args.seed)
     for name, row in rows.items():
-        if name != "trained":
+        if name != "trained" and "trained" in rows:
             low, high = metrics.interval(row.samples - rows["trained"].samples)
             print(f"{name} over trained: {row.micro_ap - rows['trained'].micro_ap:+.3f} [{low:+.3f}, {high:+.3f}]")
 

@@ -28,7 +28,12 @@ def merged(config, name):
 
 
 def test_the_shipped_configurations_are_valid(config):
-    for candidate in (config, merged(config, "profiles/photos.yaml"), merged(config, "tests/configuration/micro.yaml")):
+    for candidate in (
+        config,
+        merged(config, "profiles/photos.yaml"),
+        merged(config, "profiles/verified.yaml"),
+        merged(config, "tests/configuration/micro.yaml"),
+    ):
         validation.check_schema(candidate, SCHEMA)
         configuration.check(candidate)
 
