@@ -66,6 +66,8 @@ def main() -> None:
             "parts": {"kinds": ["whole", "detected_overlay"]},
             "descriptor_track": {"replacement": {"confidence": confidence}},
         }
+    if unknown := set(args.variants or []) - set(variants):
+        sys.exit(f"there is no variant {', '.join(unknown)}: take some of {', '.join(variants)}")
     rows = {}
     for name, changes in variants.items():
         if args.variants and name not in args.variants:
