@@ -30,7 +30,7 @@ rule write_bill:
     """Jobs, hours, storage and memory by stage and rule; printed, too."""
     input:
         rates=folders.expanded(config["bill"]["rates"] or f"{RESULTS}/bill/rates.yaml"),
-        lists=[] if SAMPLE else [picture_source_input(role) for role in BILLED],
+        lists=[] if SAMPLE else [picture_source_input(role) for role in BILLED if role not in DRAWN],
     output:
         table=report(
             f"{RESULTS}/bill/bill.csv",
@@ -58,8 +58,8 @@ rule write_bill:
     params:
         code=code_of("write_bill.py", "bill"),
         configuration=configuration_as_json(),
-        folders=[] if SAMPLE else [folder_state(role) for role in BILLED],
-        sources=json.dumps(configuration.sample_pictures(config) if SAMPLE else {r: picture_source(r) for r in BILLED}),
+        folders=[] if SAMPLE else [folder_state(role) for role in BILLED if role not in DRAWN],
+        sources=billed_sources(),
         schema=Path(workflow.basedir) / "schemas" / "rates.schema.yaml",
     shell:
         'python "$SCRIPTS/write_bill.py" --configuration {params.configuration:q} --execution "$EXECUTION"'

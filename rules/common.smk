@@ -31,6 +31,7 @@ def steps_of(family):
 RESULTS = config["results"]
 IMAGES = config["images"]
 SAMPLE = configuration.uses_sample(config)
+DRAWN = configuration.drawn_roles(config)
 FAMILIES = config["families"]
 PAIR_FAMILIES = configuration.pair_families(config)
 UNTRAINED = configuration.untrained_families(config)
@@ -176,7 +177,7 @@ def picture_source(role):
         return f"{RESULTS}/images/drawn/validation"
     if role == "pairs":
         return pairs_source()
-    return f"{RESULTS}/images/drawn/{role}" if SAMPLE else folders.expanded(IMAGES[role])
+    return f"{RESULTS}/images/drawn/{role}" if role in DRAWN else folders.expanded(IMAGES[role])
 
 
 def pairs_source():
@@ -201,13 +202,21 @@ def picture_source_input(role):
     A user's folder is watched by its digest instead; a source that is missing is named by the job itself.
     """
     source = picture_source(role)
-    drawn = SAMPLE or role == "validation"
+    drawn = SAMPLE or role in ("validation", *DRAWN)
     return source if drawn or folders.is_file(source) else []
 
 
 def folder_state(role):
     """Digest of a user's folder, so that a new picture is noticed. (Params that look at `input` are not compared.)"""
     return "" if picture_source_input(role) else folders.folder_digest(picture_source(role))
+
+
+def billed_sources():
+    """The pictures of each role for the bill: how many are drawn, or where they are."""
+    drawn = configuration.sample_pictures(config)
+    return json.dumps(
+        {role: drawn[role] if role in DRAWN or SAMPLE else picture_source(role) for role in given_roles()}
+    )
 
 
 def given_roles():

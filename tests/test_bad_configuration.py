@@ -463,7 +463,8 @@ def test_an_embedding_may_be_wider_than_the_feature():
 @pytest.mark.parametrize(
     "images, sentence",
     [
-        ("{queries: a}", "images.training is not set: name all of training, references and queries, or none"),
+        ("{queries: a}", "images.references is not set: name references and queries, or no pictures at all"),
+        ("{queries: a, references: b}", "images.training is not set, but baseline_CC learns from training pictures"),
         ("{ground_truth: a.csv}", "images.ground_truth goes with pictures of your own, not with the sample"),
         ("{pretraining: a}", "images.pretraining goes with pictures of your own, not with the sample"),
         (

@@ -173,9 +173,11 @@ class _Plan:
         given = configuration.given_roles(self.config)
         validation = ["validation"] if configuration.initialisations(self.config) else []
         roles = given + validation
-        if self.sample:
-            for role in ("training", "references"):
+        drawn = configuration.drawn_roles(self.config)
+        for role in ("training", "references"):
+            if role in drawn:
                 yield self.counted_pictures("draw_sample", "draw_sample.py", 1, role, {"draw": 1})
+        if self.sample:
             yield self.counted_pictures("draw_sample_queries", "draw_sample.py", 1, "queries", {"draw": 1})
         copies = {"decode": 2.0}  # the picture, and a foreign one
         if validation:

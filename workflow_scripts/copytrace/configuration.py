@@ -33,6 +33,11 @@ def uses_sample(config: Config) -> bool:
     return not any(config["images"][role] for role in ROLES)
 
 
+def drawn_roles(config: Config) -> list[str]:
+    """The roles whose pictures are drawn: the sample's, or training pictures where the user has none."""
+    return [role for role in ROLES if not config["images"][role]]
+
+
 def given_roles(config: Config) -> list[str]:
     """The roles whose pictures the user names, or the sample has."""
     given = {
@@ -529,9 +534,16 @@ def _check_verification(config: Config) -> None:
 
 def _check_pictures(config: Config) -> None:
     images = config["images"]
-    missing = [role for role in ROLES if not images[role]]
-    if missing and not uses_sample(config):
-        raise InputError(f"images.{missing[0]} is not set: name all of training, references and queries, or none")
+    if not uses_sample(config):
+        missing = [role for role in drawn_roles(config) if role != "training"]
+        if missing:
+            raise InputError(f"images.{missing[0]} is not set: name references and queries, or no pictures at all")
+        learning = [*trained_families(config), *pretrained(config)]
+        if not images["training"] and learning:
+            raise InputError(
+                f"images.training is not set, but {learning[0]} learns from training pictures: name some, or take "
+                "networks that are not trained, as profiles/photos.yaml does"
+            )
     files = (*OTHER_ROLES, "ground_truth", "training_pairs")
     for key in files:
         if images[key] and uses_sample(config):
