@@ -155,7 +155,10 @@ def decide_at_precision(fusion: Fusion, probabilities: np.ndarray, copies: np.nd
     """
     _, decision = metrics.recall_at_precision(probabilities, copies, int(np.sum(copies)), precision)
     if decision is None:
-        raise InputError(f"no decision reaches a precision of {precision} on the {len(copies)} pairs it is set on")
+        raise InputError(
+            f"no decision reaches a precision of {precision} on the {len(copies)} pairs it is set on: lower "
+            "verification.fitting.precision"
+        )
     return replace(fusion, decision=decision)
 
 
