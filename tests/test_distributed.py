@@ -13,7 +13,7 @@ import pytest
 import together
 import torch
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
-from running import REPOSITORY
+from running import DEADLINE, REPOSITORY
 from torch import nn
 
 from copytrace import distributed, fitting
@@ -28,7 +28,6 @@ from copytrace.training import ClassBalancedBatches
 
 SCRIPT = REPOSITORY / "workflow_scripts" / "train_model.py"
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{SCRIPT.parent}:{REPOSITORY / 'tests'}", "OMP_NUM_THREADS": "1"}
-PATIENCE = 300  # seconds, for what takes a few
 
 # Biases in front of a batch norm; what gradient they get is rounding.
 WITHOUT_GRADIENT = ["model.projector.mlp.0.bias", "model.projector.mlp.3.bias", "model.matrix.mlp.2.bias"]
@@ -39,7 +38,7 @@ def results(tmp_path_factory):
     """The folder with what the trainings of `together.py` left."""
     folder = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-W", "ignore", together.__file__, str(folder)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr[-6000:]
     return folder
 
@@ -80,7 +79,7 @@ def test_several_processes_have_the_gradients_of_one(results, processes):
             assert size > 1e-4 and difference < 1e-12 * size, name
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 1)])
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 2)])
 def test_a_training_goes_on_with_another_number_of_processes(results, before, after):
     assert_same_training(read(results, "1"), read(results, f"{before}-then-{after}"))
 
@@ -238,7 +237,7 @@ def launched(inputs, folder, **variables):
     (folder / "wrapper.py").write_text(WRAPPER)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, str(folder / "wrapper.py"), *arguments(inputs, folder)]
-    return subprocess.run(command, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run(command, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=DEADLINE)
 
 
 def test_the_script_on_two_devices_killed_and_taken_up_again_makes_the_model_of_one(results, tmp_path):
@@ -264,7 +263,7 @@ def test_the_script_on_two_devices_killed_and_taken_up_again_makes_the_model_of_
     assert resumed.stderr.count("going on from step 10 of 20") == 1  # one process writes the log
 
     alone = [sys.executable, str(two / "wrapper.py"), *arguments(results, one)]
-    subprocess.run(alone, env=ENVIRONMENT, check=True, timeout=PATIENCE)
+    subprocess.run(alone, env=ENVIRONMENT, check=True, timeout=DEADLINE)
 
     (state, header), (of_two, header_of_two) = (read_weights(folder / "m.safetensors") for folder in folders)
     assert header == header_of_two

@@ -162,7 +162,7 @@ def main(folder: Path) -> None:
     synchronise_batch_norm()
     for processes in (1, 2, 4):
         in_group(processes, train, folder, f"{processes}")
-    for before, after in ((2, 4), (4, 1)):
+    for before, after in ((4, 1), (1, 2)):
         name = f"{before}-then-{after}"
         (folder / name).mkdir()
         shutil.copy(folder / str(before) / "step-10.ckpt", folder / name)
