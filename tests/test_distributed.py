@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 
@@ -14,7 +13,7 @@ import pytest
 import together
 import torch
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
-from running import REPOSITORY
+from running import DEADLINE, REPOSITORY
 from torch import nn
 
 from copytrace import distributed, fitting
@@ -28,13 +27,10 @@ from copytrace.synthesis.tarset import TrainingSet
 from copytrace.training import ClassBalancedBatches
 
 SCRIPT = REPOSITORY / "workflow_scripts" / "train_model.py"
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPT.parent), "OMP_NUM_THREADS": "1"}
-PATIENCE = 300  # seconds, for what takes a few
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{SCRIPT.parent}:{REPOSITORY / 'tests'}", "OMP_NUM_THREADS": "1"}
 
-# Their gradient is 0 but for rounding, because a batch norm follows, and Adam makes whole steps of it: these biases,
-# and the means that they move.
+# Biases in front of a batch norm; what gradient they get is rounding.
 WITHOUT_GRADIENT = ["model.projector.mlp.0.bias", "model.projector.mlp.3.bias", "model.matrix.mlp.2.bias"]
-MOVED = ["model.projector.mlp.1.running_mean", "model.projector.norm.running_mean", "model.matrix.norm.running_mean"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +38,7 @@ def results(tmp_path_factory):
     """The folder with what the trainings of `together.py` left."""
     folder = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-W", "ignore", together.__file__, str(folder)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr[-6000:]
     return folder
 
@@ -52,13 +48,12 @@ def read(folder, name):
 
 
 def assert_same_training(one, other):
-    """The same figures at every step and the same model, within the rounding of 20 steps."""
-    pd.testing.assert_frame_equal(pd.DataFrame(other["curve"]), pd.DataFrame(one["curve"]), rtol=1e-5)
+    """The same figures at every step and the same model, but for rounding."""
+    pd.testing.assert_frame_equal(pd.DataFrame(other["curve"]), pd.DataFrame(one["curve"]), rtol=1e-9)
     assert len(one["curve"]) == together.STEPS
     assert one["state"].keys() == other["state"].keys()
     for name, value in one["state"].items():
-        if name not in WITHOUT_GRADIENT + MOVED:
-            torch.testing.assert_close(other["state"][name], value, rtol=0, atol=1e-5, msg=name)
+        torch.testing.assert_close(other["state"][name], value, rtol=0, atol=1e-9, msg=name)
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -67,7 +62,7 @@ def test_several_processes_have_the_losses_and_the_model_of_one(results, process
     assert_same_training(one, read(results, f"{processes}"))
     losses = pd.DataFrame(one["curve"])
     assert set(losses) == {"step", "cross_entropy", "triplet", "accuracy", "matrix_cross_entropy", "distillation"}
-    assert losses.cross_entropy.iloc[-1] < losses.cross_entropy.iloc[0] - 0.15  # it does learn
+    assert losses.cross_entropy.iloc[-1] < losses.cross_entropy.iloc[0] - 0.1  # it does learn
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -79,12 +74,12 @@ def test_several_processes_have_the_gradients_of_one(results, processes):
     for name, gradient in one.items():
         difference, size = (several[name] - gradient).norm().item(), gradient.norm().item()
         if name in WITHOUT_GRADIENT:
-            assert size < 1e-6 and difference < 1e-6
+            assert size < 1e-14
         else:
-            assert size > 1e-4 and difference < 2e-5 * size, name
+            assert size > 1e-4 and difference < 1e-12 * size, name
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 1)])
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 2)])
 def test_a_training_goes_on_with_another_number_of_processes(results, before, after):
     assert_same_training(read(results, "1"), read(results, f"{before}-then-{after}"))
 
@@ -102,7 +97,7 @@ def test_a_checkpoint_of_several_processes_is_that_of_one(results):
     for number in numbers:
         for moment in ("exp_avg", "exp_avg_sq"):
             wanted = moments[0][number][moment]
-            torch.testing.assert_close(moments[1][number][moment], wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max())
+            torch.testing.assert_close(moments[1][number][moment], wanted, rtol=1e-9, atol=1e-12)
 
 
 def flat(nested, name=""):
@@ -205,7 +200,7 @@ def test_more_devices_than_there_are_is_said(monkeypatch):
         distributed.join()
 
 
-# The script as torch's launcher starts it, with batch norm over all processes, and with one that is killed on its way.
+# The script as torch's launcher starts it, computing as in `together.py`, and with one process killed on its way.
 WRAPPER = """
 import os, runpy, signal, sys
 import together
@@ -219,6 +214,7 @@ def step_or_die(module, batch, number):
     return step_of(module, batch, number)
 
 training.CopyTraining.training_step = step_or_die
+together.compute_in_double_precision()
 together.synchronise_batch_norm()
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -240,12 +236,11 @@ def launched(inputs, folder, **variables):
     """A training by two processes, to its end."""
     (folder / "wrapper.py").write_text(WRAPPER)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    path = {"PYTHONPATH": f"{SCRIPT.parent}:{REPOSITORY / 'tests'}"}
     command = [*launcher, str(folder / "wrapper.py"), *arguments(inputs, folder)]
-    return subprocess.run(command, env=ENVIRONMENT | path | variables, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run(command, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=DEADLINE)
 
 
-def test_the_script_on_two_devices_killed_and_taken_up_again_makes_the_model_of_one(results, tmp_path, monkeypatch):
+def test_the_script_on_two_devices_killed_and_taken_up_again_makes_the_model_of_one(results, tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
@@ -267,16 +262,15 @@ def test_the_script_on_two_devices_killed_and_taken_up_again_makes_the_model_of_
     assert resumed.returncode == 0, resumed.stderr[-6000:]
     assert resumed.stderr.count("going on from step 10 of 20") == 1  # one process writes the log
 
-    monkeypatch.setattr(sys, "argv", arguments(results, one))
-    runpy.run_path(str(SCRIPT))["main"]()
+    alone = [sys.executable, str(two / "wrapper.py"), *arguments(results, one)]
+    subprocess.run(alone, env=ENVIRONMENT, check=True, timeout=DEADLINE)
 
     (state, header), (of_two, header_of_two) = (read_weights(folder / "m.safetensors") for folder in folders)
     assert header == header_of_two
     assert list(state) == list(of_two)
     for name, value in state.items():
         assert of_two[name].shape == value.shape and of_two[name].dtype == value.dtype
-        if f"model.{name}" not in WITHOUT_GRADIENT + MOVED:
-            torch.testing.assert_close(of_two[name], value, rtol=0, atol=1e-5, msg=name)
+        torch.testing.assert_close(of_two[name], value, rtol=0, atol=1e-9, msg=name)
     curves = [pd.read_csv(folder / "curve.csv") for folder in folders]
-    pd.testing.assert_frame_equal(curves[1], curves[0], rtol=1e-5)
+    pd.testing.assert_frame_equal(curves[1], curves[0], rtol=1e-9)
     assert list((two / "checkpoints").iterdir()) == []

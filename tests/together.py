@@ -1,7 +1,8 @@
 """Trainings by groups of one, two and four processes, for the tests: `python tests/together.py FOLDER`.
 
 The processes are forked from this one, so that torch is loaded once, and find what torch's launcher would tell them in
-their environment. torch synchronises batch norm on GPUs only: here it is given the pictures of all processes instead.
+their environment. They compute in double precision: in single, roundings tip a ReLU now and then, and the trainings
+part. torch synchronises batch norm on GPUs only: here it is given the pictures of all processes instead.
 """
 
 import os
@@ -135,6 +136,12 @@ def _member(number: int, processes: int, port: int, work: Callable[..., None], *
     work(*arguments)
 
 
+def compute_in_double_precision() -> None:
+    """Draw weights in it, and take it where the code asks for float32."""
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double
+
+
 def synchronise_batch_norm() -> None:
     """Give every batch norm in training the pictures of all processes."""
     alone = _BatchNorm.forward
@@ -150,11 +157,12 @@ def synchronise_batch_norm() -> None:
 
 def main(folder: Path) -> None:
     write_set(folder)
-    in_group(2, train, folder, "per-device", 1)
+    in_group(2, train, folder, "per-device", 1)  # as it is
+    compute_in_double_precision()
     synchronise_batch_norm()
     for processes in (1, 2, 4):
         in_group(processes, train, folder, f"{processes}")
-    for before, after in ((2, 4), (4, 1)):
+    for before, after in ((4, 1), (1, 2)):
         name = f"{before}-then-{after}"
         (folder / name).mkdir()
         shutil.copy(folder / str(before) / "step-10.ckpt", folder / name)
