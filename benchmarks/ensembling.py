@@ -20,6 +20,7 @@ import pandas as pd
 from copytrace import ensembling, runtime
 
 BACKBONES = 3
+PARTS = 12
 MINIMUM = 2
 ROWS_PER_QUERY = 10
 
@@ -53,22 +54,25 @@ def draw(folder: Path, families: int, rows: int, queries: int) -> list[list[Path
     """Write each model's list and return the files, family by family.
 
     A model lists half of the candidates, (query part, reference) with twelve parts for each query, each of them
-    once.
+    once. There are twenty references for each query, as in the contest.
     """
     rng = runtime.generator("ensembling")
-    candidates = np.unique(rng.integers(0, [queries, 12, 2 * queries], (2 * rows, 3)), axis=0)
+    candidates = np.unique(rng.integers(0, queries * PARTS * 20 * queries, 2 * rows))
+    query_ids = pd.Series([f"query/Q{number:06d}" for number in range(queries)])
+    reference_ids = pd.Series([f"references/R{number:06d}" for number in range(20 * queries)])
     files: list[list[Path]] = []
     for family in range(families):
         files.append([])
         for backbone in range(BACKBONES):
-            query, part, reference = candidates[rng.permutation(len(candidates))[:rows]].T
+            listed = candidates[rng.permutation(len(candidates))[:rows]]
+            query, part, reference = np.unravel_index(listed, (queries, PARTS, 20 * queries))
             table = pd.DataFrame(
                 {
                     "model": f"family{family}.backbone{backbone}",
                     "scale": np.int32(256),
-                    "query_id": pd.Series(query).map("query/Q{:06d}".format),
+                    "query_id": query_ids.take(query).array,
                     "query_part": part.astype(np.int16),
-                    "reference_id": pd.Series(reference).map("references/R{:06d}".format),
+                    "reference_id": reference_ids.take(reference).array,
                     "reference_part": np.int16(0),
                     "score": rng.normal(0, 0.2, len(query)).astype(np.float32),
                 }
