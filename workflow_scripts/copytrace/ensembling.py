@@ -7,7 +7,7 @@ and sorting below works on their integer codes, and there is no loop over rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,9 @@ from copytrace.tables import read_footer
 NAMES = ["model", "query_id", "reference_id"]
 COLUMNS = ["model", "scale", "query_id", "query_part", "reference_id", "reference_part", "score"]
 FINAL_COLUMNS = ["query_id", "reference_id", "score"]
+
+# Rows that are scored at a time: few enough for their sort to stay in a processor's cache.
+BLOCK = 1_000_000
 
 Rule = Literal["different_evidence", "distinct_values"]
 
@@ -91,11 +94,10 @@ def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
 
 def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of the same columns under one another; names share sorted categories, and every model has rows."""
-    columns = [
-        {name: pa.chunked_array([pa.array(table[name].array)]) if name in NAMES else table[name] for name in table}
-        for table in tables
-    ]
-    stacked = _under_one_another(columns)
+    names = [name for name in tables[0].columns if name in NAMES]
+    stacked = _under_one_another(
+        [{**table, **{name: pa.chunked_array([pa.array(table[name].array)]) for name in names}} for table in tables]
+    )
     return _without_idle_models(stacked) if "model" in stacked else stacked
 
 
@@ -117,7 +119,7 @@ def _under_one_another(tables: Sequence[Mapping[str, pa.ChunkedArray | pd.Series
     )
 
 
-def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical:
+def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical[str]:
     """Dictionary columns under one another as one categorical; its categories are sorted."""
     names = pa.dictionary(pa.int32(), pa.large_string())  # a column without rows may be of no type
     chunks = pa.chunked_array([chunk for column in columns for chunk in column.cast(names).chunks], names)
@@ -262,13 +264,14 @@ def part_sizes(parts: pd.DataFrame, reference_side: float | None) -> NDArray[np.
     side = np.asarray(np.minimum(parts["x1"] - parts["x0"], parts["y1"] - parts["y0"]), np.float64)
     if reference_side is None:
         return side
-    whole = parts[parts["part"] == 0]
-    longer = np.asarray(np.maximum(whole["x1"] - whole["x0"], whole["y1"] - whole["y0"]))
-    place = pd.Index(whole["image_id"]).get_indexer(pd.Index(parts["image_id"]))
-    if (place < 0).any():
-        lost = parts["image_id"].iloc[int(np.argmin(place))]
+    pictures = parts["image_id"].astype("category").cat
+    whole = parts["part"].to_numpy() == 0
+    longer = np.zeros(len(pictures.categories))
+    longer[pictures.codes[whole]] = np.maximum(parts["x1"] - parts["x0"], parts["y1"] - parts["y0"])[whole]
+    if not longer.all():
+        lost = pictures.categories[int(np.argmin(longer))]
         raise InputError(f"The parts table has no whole picture (part 0) of {lost}; let the workflow make it again.")
-    return side * reference_side / longer[place]
+    return side * reference_side / longer[pictures.codes]
 
 
 def drop_small_parts(
@@ -404,8 +407,20 @@ def final_scores(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     Returns:
         `query_id, reference_id, score` (float64), one row per pair, ordered by query and reference.
     """
-    if rule == "distinct_values":
-        return _distinct_values(rows)
+    score = _distinct_values if rule == "distinct_values" else _different_evidence
+    return pd.concat([score(block) for block in _blocks_of_queries(rows)], ignore_index=True)
+
+
+def _blocks_of_queries(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of some queries, about `BLOCK` of them, then of the next queries: scoring them holds no more."""
+    query = _codes(rows, "query_id")
+    block = np.cumsum(np.bincount(query)) // BLOCK
+    of_row = block.astype(np.int32)[query]
+    for number in np.unique(block) if len(rows) else [0]:
+        yield rows.iloc[np.flatnonzero(of_row == number)]
+
+
+def _different_evidence(rows: pd.DataFrame) -> pd.DataFrame:
     pair = _packed(_codes(rows, "query_id"), _codes(rows, "reference_id"))
     order = _order(pair)
     first = _starts(pair[order])
