@@ -135,7 +135,7 @@ def sides_of(families: int) -> dict[str, int]:
 
 def with_copytrace(files: list[list[Path]], parts: Path, queries: int) -> pd.DataFrame:
     """The library's functions, as the rules call them."""
-    table, sides = pd.read_parquet(parts), sides_of(len(files))
+    table, sides = ensembling.read_parts(parts), sides_of(len(files))
     evidence = []
     for family in files:
         voted = ensembling.vote(ensembling.read_pairs(family), MINIMUM)

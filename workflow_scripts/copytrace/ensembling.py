@@ -86,6 +86,11 @@ def read_pairs(paths: Sequence[str | Path], families: Sequence[str] | None = Non
     return _without_idle_models(pairs)
 
 
+def read_parts(path: str | Path) -> pd.DataFrame:
+    """The parts of the queries, their pictures as categories: they are looked up for every table of pairs."""
+    return pd.read_parquet(path).astype({"image_id": "category"})
+
+
 def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
     """Write a pairs table as Parquet, whole or not at all."""
     with atomic_output(path) as temporary:
