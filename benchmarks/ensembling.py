@@ -1,7 +1,9 @@
-"""Vote, merge and final score beside the same in plain pandas and in Python's sets and dicts.
+"""Vote, filters, penalties, merge and final score beside the same in plain pandas and in Python's sets and dicts.
 
 Lists of pairs as a matching writes them, one Parquet file for each model, of three backbones for each family.
-All ways read the files and end with the ranked list, which must have the same rows.
+All ways read the files and end with the ranked list, which must have the same rows. Our way goes first and alone: its
+peak memory is printed, and it must stay below a bound. `--repeats 0` leaves it at that, for sizes at which the
+other ways need more memory than there is.
 """
 
 import side_by_side  # first: it sets the threads and finds the library
@@ -11,6 +13,7 @@ import side_by_side  # first: it sets the threads and finds the library
 import argparse
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,7 +24,23 @@ from copytrace import ensembling, runtime
 
 BACKBONES = 3
 MINIMUM = 2
+PARTS = 12
 ROWS_PER_QUERY = 10
+SIDES = (100, 200)  # smallest part of a family, in turn
+PENALTY = 1 / 16  # exact in 32 bits, as the scores are, so that all ways compute the same
+
+SETTINGS = ensembling.Ensembling(
+    vote=MINIMUM,
+    tile_vote=MINIMUM,
+    reference_side=None,
+    penalties={"whole": 0, "selective_search": PENALTY},
+    free_ranks={},
+    tile_penalty=0,
+    drop_face_references=False,
+    final_score="different_evidence",
+    rows_per_query=ROWS_PER_QUERY,
+    maximum_rows=None,
+)
 
 
 def main() -> None:
@@ -30,47 +49,62 @@ def main() -> None:
     parser.add_argument("--families", type=int, default=3)
     parser.add_argument("--rows", type=int, default=20_000, help="of each model")
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--references", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory", type=float, default=8000, help="most that our way may hold, in MB")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files = draw(Path(folder), args.families, args.rows, args.queries)
-        print(f"{len(files) * BACKBONES} models x {args.rows:,} rows, {args.queries:,} queries")
-        equal = side_by_side.compare(
+        files = draw(Path(folder), args.families, args.rows, args.queries, args.references)
+        parts = Path(folder, "parts.parquet")
+        draw_parts(parts, args.queries)
+        rows = len(files) * BACKBONES * args.rows
+        print(
+            f"{len(files) * BACKBONES} models x {args.rows:,} rows, {args.queries:,} queries, "
+            f"{args.references:,} references"
+        )
+        started, before = time.perf_counter(), runtime.peak_memory_mb()
+        with_copytrace(files, parts, args.queries)
+        seconds, peak = time.perf_counter() - started, runtime.peak_memory_mb()
+        print(f"copytrace alone: {seconds:.1f} s, peak memory {peak:,.0f} MB (drawing the lists: {before:,.0f} MB)\n")
+        equal = not args.repeats or side_by_side.compare(
             {
-                "copytrace": lambda: with_copytrace(files, args.queries),
-                "pandas": lambda: with_pandas(files, args.queries),
-                "sets and dicts": lambda: with_sets_and_dicts(files, args.queries),
+                "copytrace": lambda: with_copytrace(files, parts, args.queries),
+                "pandas": lambda: with_pandas(files, parts, args.queries),
+                "sets and dicts": lambda: with_sets_and_dicts(files, parts, args.queries),
             },
             same_rows,
-            len(files) * BACKBONES * args.rows / 1e3,
+            rows / 1e3,
             "thousand rows",
             args.repeats,
         )
-    sys.exit(not equal)
+    sys.exit(not equal or peak > args.memory)
 
 
-def draw(folder: Path, families: int, rows: int, queries: int) -> list[list[Path]]:
+def draw(folder: Path, families: int, rows: int, queries: int, references: int) -> list[list[Path]]:
     """Write each model's list and return the files, family by family.
 
     A model lists half of the candidates, (query part, reference) with twelve parts for each query, each of them
     once.
     """
     rng = runtime.generator("ensembling")
-    candidates = np.unique(rng.integers(0, [queries, 12, 2 * queries], (2 * rows, 3)), axis=0)
+    candidates = np.unique(rng.integers(0, queries * PARTS * references, 2 * rows))
+    query_ids = pd.Series([f"query/Q{number:06d}" for number in range(queries)])
+    reference_ids = pd.Series([f"references/R{number:06d}" for number in range(references)])
     files: list[list[Path]] = []
     for family in range(families):
         files.append([])
         for backbone in range(BACKBONES):
-            query, part, reference = candidates[rng.permutation(len(candidates))[:rows]].T
+            listed = candidates[rng.permutation(len(candidates))[:rows]]
+            query, part, reference = np.unravel_index(listed, (queries, PARTS, references))
             table = pd.DataFrame(
                 {
                     "model": f"family{family}.backbone{backbone}",
                     "scale": np.int32(256),
-                    "query_id": pd.Series(query).map("query/Q{:06d}".format),
+                    "query_id": query_ids.take(query).array,
                     "query_part": part.astype(np.int16),
-                    "reference_id": pd.Series(reference).map("references/R{:06d}".format),
+                    "reference_id": reference_ids.take(reference).array,
                     "reference_part": np.int16(0),
-                    "score": rng.normal(0, 0.2, len(query)).astype(np.float32),
+                    "score": (np.rint(rng.normal(0, 0.2, len(query)) * 2**20) / 2**20).astype(np.float32),
                 }
             )
             files[-1].append(folder / f"{family}.{backbone}.parquet")
@@ -78,34 +112,70 @@ def draw(folder: Path, families: int, rows: int, queries: int) -> list[list[Path
     return files
 
 
-def with_copytrace(files: list[list[Path]], queries: int) -> pd.DataFrame:
+def draw_parts(path: Path, queries: int) -> None:
+    """Write the parts of the queries: the whole, and eleven smaller ones, some too small for some families."""
+    side = runtime.generator("ensembling", "parts").integers(50, 400, (queries, PARTS))
+    side[:, 0] = 400
+    table = pd.DataFrame(
+        {
+            "image_id": np.repeat([f"query/Q{number:06d}" for number in range(queries)], PARTS),
+            "part": np.tile(np.arange(PARTS, dtype=np.int16), queries),
+            "kind": np.tile(["whole"] + ["selective_search"] * (PARTS - 1), queries),
+            "rank": np.tile(np.r_[0, np.arange(PARTS - 1)], queries),
+            **{"x0": 0, "y0": 0, "x1": side.ravel(), "y1": 400},
+        }
+    )
+    table.to_parquet(path, index=False)
+
+
+def sides_of(families: int) -> dict[str, int]:
+    """The smallest part of each family."""
+    return {f"family{family}": SIDES[family % len(SIDES)] for family in range(families)}
+
+
+def with_copytrace(files: list[list[Path]], parts: Path, queries: int) -> pd.DataFrame:
     """The library's functions, as the rules call them."""
-    voted = [ensembling.vote(ensembling.read_pairs(family), MINIMUM) for family in files]
-    scored = ensembling.final_scores(ensembling.stack(voted), "different_evidence")
-    return ensembling.cut(scored, ROWS_PER_QUERY, queries)
+    table, sides = ensembling.read_parts(parts), sides_of(len(files))
+    evidence = []
+    for family in files:
+        voted = ensembling.vote(ensembling.read_pairs(family), MINIMUM)
+        evidence.append(ensembling.collect_evidence(voted, table, sides, SETTINGS))
+    rows = ensembling.stack(evidence)
+    del evidence, voted
+    return ensembling.cut(ensembling.final_scores(rows, SETTINGS.final_score), ROWS_PER_QUERY, queries)
 
 
-def with_pandas(files: list[list[Path]], queries: int) -> pd.DataFrame:
+def with_pandas(files: list[list[Path]], parts: Path, queries: int) -> pd.DataFrame:
     """Grouping and merging of tables whose names are strings."""
     place = ["scale", "query_id", "query_part", "reference_id", "reference_part"]
-    voted = []
-    for family in files:
+    table = pd.read_parquet(parts)
+    table["side"] = np.minimum(table["x1"] - table["x0"], table["y1"] - table["y0"])
+    table["penalty"] = table["kind"].map(SETTINGS.penalties)
+    table = table.rename(columns={"image_id": "query_id", "part": "query_part"})
+    collected = []
+    for family, side in zip(files, sides_of(len(files)).values(), strict=True):
         pairs = pd.concat([pd.read_parquet(path) for path in family])
         backbones = pairs.groupby(place)["model"].nunique().rename("backbones")
         agreed = backbones[backbones >= MINIMUM].reset_index()
-        voted.append(pairs.merge(agreed, on=place))
-    rows = pd.concat(voted).groupby(["model", *place])["score"].max().reset_index()
-    rows["score"] = rows["score"].astype(np.float64)
+        large = table.loc[table["side"] >= side, ["query_id", "query_part", "penalty"]]
+        collected.append(pairs.merge(agreed, on=place).merge(large, on=["query_id", "query_part"]))
+    rows = pd.concat(collected)
+    rows["score"] = rows["score"].astype(np.float64) - rows["penalty"]
+    rows = rows.groupby(["model", *place])["score"].max().reset_index()
     best = rows.sort_values("score", ascending=False).groupby(["query_id", "reference_id"]).head(2)
     final = best.groupby(["query_id", "reference_id"])["score"].mean().round(6).reset_index()
     final = final.sort_values(["score", "query_id", "reference_id"], ascending=[False, True, True])
     return final.head(ROWS_PER_QUERY * queries)
 
 
-def with_sets_and_dicts(files: list[list[Path]], queries: int) -> pd.DataFrame:
+def with_sets_and_dicts(files: list[list[Path]], parts: Path, queries: int) -> pd.DataFrame:
     """Row by row, the way the published system goes (D²LV, sections 6.3 to 6.5 of the fact sheet)."""
+    table = pd.read_parquet(parts)
+    sides = np.minimum(table["x1"] - table["x0"], table["y1"] - table["y0"]).tolist()
+    penalties = [SETTINGS.penalties[kind] for kind in table["kind"]]
+    described = dict(zip(zip(table["image_id"], table["part"]), zip(sides, penalties)))
     evidence: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for family in files:
+    for family, least in zip(files, sides_of(len(files)).values(), strict=True):
         backbones: dict[tuple, set[str]] = defaultdict(set)
         scores: dict[tuple, float] = {}
         for path in family:
@@ -113,8 +183,9 @@ def with_sets_and_dicts(files: list[list[Path]], queries: int) -> pd.DataFrame:
                 backbones[tuple(place)].add(model)
                 scores[model, *place] = max(score, scores.get((model, *place), -np.inf))
         for (_, *place), score in scores.items():
-            if len(backbones[tuple(place)]) >= MINIMUM:
-                evidence[place[1], place[3]].append(score)
+            side, penalty = described[place[1], place[2]]
+            if side >= least and len(backbones[tuple(place)]) >= MINIMUM:
+                evidence[place[1], place[3]].append(score - penalty)
     final = []
     for (query, reference), found in evidence.items():
         best = sorted(found)[-2:]

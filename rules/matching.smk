@@ -19,7 +19,7 @@ rule match_parts:
         "../envs/matching.yaml"
     threads: 1
     resources:
-        mem_mb=memory(32000),
+        mem_mb=memory(16000),
         runtime=minutes(480),
         gpu=1,
     params:
@@ -54,7 +54,7 @@ rule match_tiles:
         "../envs/matching.yaml"
     threads: 1
     resources:
-        mem_mb=memory(32000),
+        mem_mb=memory(8000),
         runtime=minutes(480),
         gpu=1,
     params:

@@ -105,6 +105,62 @@ def test_packed_keys_group_like_their_columns_even_where_64_bits_are_too_few():
     assert (order == np.lexsort(columns[::-1])).all()
 
 
+def test_keys_of_any_size_are_ordered_like_numpy_does():
+    rng = np.random.default_rng(0)
+    for bits in (1, 15, 16, 17, 40, 63):
+        keys = rng.integers(0, 2**bits, 300) // rng.integers(1, 9, 300)  # some are equal
+        assert (ensembling._order(keys) == np.argsort(keys, kind="stable")).all()
+    assert len(ensembling._order(np.zeros(0, np.int64))) == 0
+
+
+long_ids = st.sampled_from(["a", "B", "10", "9", "é", "NA", "x" * 240, "x" * 240 + "y", "x" * 239 + "\U0001f388"])
+# What one model lists. Scores are eighths, so that many tie; a table may be empty, or name what no other names.
+model_lists = st.dictionaries(
+    st.tuples(st.sampled_from([200, 256]), long_ids, st.integers(0, 2), long_ids, st.integers(0, 1)),
+    st.integers(0, 8).map(lambda number: number / 8),
+    max_size=25,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["f.a", "f.b", "f.c", "g.a", "g.b"]), model_lists, min_size=1),
+    st.integers(1, 2),
+    st.integers(1, 20),
+    RULES,
+)
+def test_files_to_ranked_list_equal_sets_and_dicts(tmp_path_factory, lists, minimum, block, rule):
+    """From each model's file, as text or as categories, to the ranked list, however few rows are scored at a time."""
+    folder = tmp_path_factory.mktemp("lists")
+    for number, (model, found) in enumerate(lists.items()):
+        rows = [(model, *place, score) for place, score in found.items()]
+        table = pd.DataFrame(rows, columns=ensembling.COLUMNS)
+        table = table.astype({"scale": int, "query_part": int, "reference_part": int, "score": "float32"})
+        table = table.astype(dict.fromkeys(ensembling.NAMES, "category")) if number % 2 else table
+        table.to_parquet(folder / f"{model}.parquet", index=False)
+    everything = [(model, *place, score) for model, found in lists.items() for place, score in found.items()]
+    read = ensembling.read_pairs([folder / f"{model}.parquet" for model in lists])
+    assert listed(read) == everything
+    assert set(read["model"].cat.categories) == {row[0] for row in everything}
+
+    voters = defaultdict(set)
+    for row in everything:
+        voters[row[0][0], *row[1:6]].add(row[0])
+    kept = [row for row in everything if len(voters[row[0][0], *row[1:6]]) >= minimum]
+    voted = []
+    for family in sorted({model[0] for model in lists}):
+        pairs_of_family = ensembling.read_pairs([folder / f"{m}.parquet" for m in lists if m[0] == family], [family])
+        voted.append(ensembling.vote(pairs_of_family, minimum))
+    rows = ensembling.stack(voted)
+    assert listed(rows) == sorted(kept, key=lambda row: (row[0][0], *row[1:6], row[0]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensembling, "BLOCK", block)
+        final = ensembling.final_scores(rows, rule)
+    ranked = sorted((-score, *pair) for pair, score in slow_score(kept, rule).items())
+    assert [(-row[2], *row[:2]) for row in listed(ensembling.cut(final, 10, 2))] == ranked[:20]
+
+
 def test_tables_without_rows_pass_every_step(tmp_path):
     empty = pairs(("f.a", 256, "q", 0, "r", 0, 1.0)).iloc[:0]
     table = parts(("q", 0, "whole", 0, 10, 10))

@@ -32,7 +32,7 @@ def main() -> None:
 
     settings = ensembling.Ensembling.from_json(args.ensembling)
     sides = json.loads(args.family_sides)
-    parts = pd.read_parquet(args.parts)
+    parts = ensembling.read_parts(args.parts)
     queries = read_footer(args.queries).num_rows
     with runtime.Throughput("pairs", args.threads) as done:
         evidence = []

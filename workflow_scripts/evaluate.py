@@ -49,7 +49,7 @@ def main() -> None:
         evidence = ablation.gather(
             ensembling.read_pairs(args.pairs, [*args.families, *args.untrained]),
             ensembling.read_pairs(args.tile_pairs) if args.tile_pairs else None,
-            pd.read_parquet(args.parts),
+            ensembling.read_parts(args.parts),
             pd.read_parquet(args.faces) if args.faces else None,
             sides,
             settings,

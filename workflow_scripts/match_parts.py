@@ -32,8 +32,8 @@ def main() -> None:
 
     query_rows = descriptor_files.read_rows(args.queries)
     reference_rows = descriptor_files.read_rows(args.references)
-    chosen = np.flatnonzero(query_rows.part == 0) if args.whole_queries else np.arange(len(query_rows))
-    query_rows = query_rows.iloc[chosen].reset_index(drop=True)
+    chosen = query_rows.part.to_numpy() == 0 if args.whole_queries else np.ones(len(query_rows), bool)
+    query_rows = query_rows[chosen].reset_index(drop=True)
     count = settings["pairs_per_query"] * query_rows.image_id.nunique()
     excluded = class_ids(args.training, args.class_stride, args.faces)  # D²LV sheet, E20
     background_rows = {
@@ -52,15 +52,15 @@ def main() -> None:
     with runtime.Throughput("similarities", args.threads, total=searches * similarities) as meter:
         for model in args.models:
             for scale in args.scales:
-                queries = np.concatenate([descriptor_files.read_vectors(p, model, scale) for p in args.queries])[chosen]
+                queries = descriptor_files.read_chosen(args.queries, model, scale, chosen)
 
                 def background(model: str = model, scale: int = scale) -> Iterable[np.ndarray]:
                     for path, kept in background_rows.items():
-                        yield descriptor_files.read_vectors(path, model, scale)[kept]
+                        yield descriptor_files.read_chosen([path], model, scale, kept)
 
                 def references(model: str = model, scale: int = scale) -> Iterable[np.ndarray]:
                     for path in args.references:
-                        yield descriptor_files.read_vectors(path, model, scale)
+                        yield from descriptor_files.read_blocks(path, model, scale)
 
                 bias = matching.query_bias(queries, background(), settings["neighbours"], settings["weight"])
                 pairs = matching.best_pairs(queries, bias, references, count)

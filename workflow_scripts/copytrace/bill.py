@@ -16,6 +16,7 @@ from typing import Any
 
 from copytrace import configuration
 from copytrace.configuration import Config
+from copytrace.descriptor_files import BLOCK_ROWS
 
 FLOAT, DOUBLE = 4, 8  # bytes
 
@@ -26,6 +27,9 @@ TILES = {"whole": 1, "grid2": 4, "centre": 1, "grid3": 9, "third": 4}
 #: Local features: bytes of a keypoint in a file and by kind of index (ivf_pq: beside its code), and pages of overlays.
 KEYPOINT, INDEXED, PAGES = 144, {"exact": 520, "ivf_sq8": 136, "ivf_pq": 8}, 96
 GREY_PICTURE = 160 * 120
+
+#: Matching: bytes of a row's name and part, and of a pair while lists are merged.
+NAME, PAIR = 60, 150
 
 
 @dataclass(frozen=True)
@@ -422,14 +426,15 @@ class _Plan:
         similarities = searches * queries * (background + references)
         pairs = self.config["matching"]["pairs_per_query"] * self.count["queries"]
         row = self.pictures.row_bytes
-        largest = max(_largest(references, self.shards["references"]), _largest(background, self.shards["training"]))
-        # blocks, their concatenation and the chosen rows; a block of references, and with one more coordinate
-        vectors = 3 * self.parts["queries"] + 2 * largest
+        # queries, two files of the background, and a block of references without and with the bias's coordinate
+        vectors = queries + 2 * _largest(background, self.shards["training"])
+        vectors += 2 * min(_largest(references, self.shards["references"]), BLOCK_ROWS)
+        names = NAME * (self.parts["queries"] + references)
         return Work(
             "matching", rule, "match_parts.py", len(units), similarities, "similarities",
             tasks={"search": similarities * dimensions},
             stored=None if row is None else row * pairs * searches,
-            memory=FLOAT * dimensions * vectors,
+            memory=FLOAT * dimensions * vectors + PAIR * pairs + names,
         )  # fmt: skip
 
     def ensembling(self) -> Iterator[Work]:

@@ -19,6 +19,9 @@ from copytrace import runtime
 from copytrace.errors import InputError
 from copytrace.whitening import Whitening
 
+# Rows read at a time: 400 MB where a row has 1,500 dimensions.
+BLOCK_ROWS = 65_536
+
 Vectors = Mapping[tuple[str, int], np.ndarray]  # (model, scale) → [n, d]
 
 
@@ -59,6 +62,31 @@ def read_vectors(path: str, model: str, scale: int) -> np.ndarray:
     """One model's descriptors of one file and scale: float32 [n, d]."""
     with open_descriptors(path) as file:
         return file[f"{model}/vectors/{scale}"][:]
+
+
+def read_blocks(path: str, model: str, scale: int) -> Iterator[np.ndarray]:
+    """The same a block of rows at a time, each at most `BLOCK_ROWS`, so that the largest file fits."""
+    with open_descriptors(path) as file:
+        vectors = file[f"{model}/vectors/{scale}"]
+        for start in range(0, len(vectors), BLOCK_ROWS):
+            yield vectors[start : start + BLOCK_ROWS]
+
+
+def read_chosen(paths: list[str], model: str, scale: int, chosen: np.ndarray) -> np.ndarray:
+    """Those rows of some files, one after the other, for which `chosen` [all rows] is true: float32 [k, d].
+
+    Beside them no more than two blocks are held.
+    """
+    with open_descriptors(paths[0]) as file:
+        dimensions = file[f"{model}/vectors/{scale}"].shape[1]
+    vectors = np.empty((np.count_nonzero(chosen), dimensions), np.float32)
+    row = filled = 0
+    for path in paths:
+        for block in read_blocks(path, model, scale):
+            kept = block[chosen[row : row + len(block)]]
+            vectors[filled : filled + len(kept)] = kept
+            row, filled = row + len(block), filled + len(kept)
+    return vectors
 
 
 def open_descriptors(path: str) -> h5py.File:

@@ -7,16 +7,17 @@ and sorting below works on their integer codes, and there is no loop over rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pandas.api.types import union_categoricals
 
 from copytrace.errors import InputError
 from copytrace.runtime import atomic_output
@@ -25,6 +26,9 @@ from copytrace.tables import read_footer
 NAMES = ["model", "query_id", "reference_id"]
 COLUMNS = ["model", "scale", "query_id", "query_part", "reference_id", "reference_part", "score"]
 FINAL_COLUMNS = ["query_id", "reference_id", "score"]
+
+# Rows that are scored at a time: few enough for their sort to stay in a processor's cache.
+BLOCK = 1_000_000
 
 Rule = Literal["different_evidence", "distinct_values"]
 
@@ -74,14 +78,17 @@ def read_pairs(paths: Sequence[str | Path], families: Sequence[str] | None = Non
         missing = set(COLUMNS) - set(read_footer(path).schema.names)
         if missing:
             raise InputError(f"{path} is no pairs table: it lacks {', '.join(sorted(missing))}.")
-        table = pq.read_table(path, columns=COLUMNS, read_dictionary=NAMES).to_pandas()
-        names = table[NAMES] if len(table) else table[NAMES].astype(str)  # without rows a file has no type of names
-        table[NAMES] = names.astype("category")
-        if families is not None:
-            wanted = np.isin(family_names(table["model"].cat.categories), list(families))
-            table = table[wanted[table["model"].cat.codes]] if len(table) else table
-        tables.append(table)
-    return stack(tables)
+        tables.append(pq.read_table(path, columns=COLUMNS, read_dictionary=NAMES))
+    pairs = _under_one_another([{name: table[name] for name in COLUMNS} for table in tables])
+    if families is not None:
+        wanted = np.isin(family_names(pairs["model"].cat.categories), list(families))
+        pairs = pairs if wanted.all() else pairs[wanted[_codes(pairs, "model")]].reset_index(drop=True)
+    return _without_idle_models(pairs)
+
+
+def read_parts(path: str | Path) -> pd.DataFrame:
+    """The parts of the queries, their pictures as categories: they are looked up for every table of pairs."""
+    return pd.read_parquet(path).astype({"image_id": "category"})
 
 
 def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
@@ -92,16 +99,44 @@ def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
 
 def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of the same columns under one another; names share sorted categories, and every model has rows."""
-    columns = {
-        name: union_categoricals([table[name] for table in tables], sort_categories=True)
-        if name in NAMES
-        else np.concatenate([table[name].to_numpy() for table in tables])
-        for name in tables[0].columns
-    }
-    stacked = pd.DataFrame(columns)
-    if "model" in stacked:
-        stacked["model"] = stacked["model"].cat.remove_unused_categories()
-    return stacked
+    names = [name for name in tables[0].columns if name in NAMES]
+    stacked = _under_one_another(
+        [{**table, **{name: pa.chunked_array([pa.array(table[name].array)]) for name in names}} for table in tables]
+    )
+    return _without_idle_models(stacked) if "model" in stacked else stacked
+
+
+def _without_idle_models(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The same rows; no category is a model without rows."""
+    rows = np.bincount(_codes(pairs, "model"), minlength=len(pairs["model"].cat.categories))
+    return pairs if rows.all() else pairs.assign(model=pairs["model"].cat.remove_unused_categories())
+
+
+def _under_one_another(tables: Sequence[Mapping[str, pa.ChunkedArray | pd.Series]]) -> pd.DataFrame:
+    """Columns of the same names under one another; those of `NAMES` are Arrow's dictionaries."""
+    return pd.DataFrame(
+        {
+            name: _categorical([table[name] for table in tables])
+            if name in NAMES
+            else np.concatenate([table[name].to_numpy() for table in tables])
+            for name in tables[0]
+        }
+    )
+
+
+def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical[str]:
+    """Dictionary columns under one another as one categorical; its categories are sorted."""
+    names = pa.dictionary(pa.int32(), pa.large_string())  # a column without rows may be of no type
+    chunks = pa.chunked_array([chunk for column in columns for chunk in column.cast(names).chunks], names)
+    chunks = chunks.unify_dictionaries()
+    if not chunks.num_chunks:
+        return pd.Categorical(pd.Index([], dtype=str))
+    dictionary = chunks.chunk(0).dictionary
+    order = pc.sort_indices(dictionary)
+    rank = np.empty(len(order), np.int32)
+    rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    codes = np.concatenate([rank[chunk.indices.to_numpy()] for chunk in chunks.chunks])
+    return pd.Categorical.from_codes(codes, pd.Index(dictionary.take(order), dtype=str), validate=False)
 
 
 def family_names(models: pd.Index) -> NDArray[np.str_]:
@@ -115,22 +150,22 @@ def part_rows(rows: pd.DataFrame, parts: pd.DataFrame) -> NDArray[np.int64]:
     Raises:
         InputError: a part of `rows` is not in the parts table.
     """
-    names = rows["query_id"].cat.categories
-    width = int(max(parts["part"].max(), rows["query_part"].max())) + 1 if len(rows) else 1
-    picture = names.get_indexer(pd.Index(parts["image_id"])).astype(np.int64)
-    keys = np.where(picture >= 0, picture * width + parts["part"].to_numpy(), -1)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    wanted = rows["query_id"].cat.codes.to_numpy(np.int64) * width + rows["query_part"].to_numpy()
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    lost = np.flatnonzero(keys[place] != wanted) if len(keys) else np.arange(len(rows))
-    if len(lost):
-        row = rows.iloc[lost[0]]
+    if not len(rows):
+        return np.empty(0, np.int64)
+    names, query_part = rows["query_id"].cat.categories, rows["query_part"].to_numpy()
+    pictures = parts["image_id"].astype("category").cat
+    picture = names.get_indexer(pictures.categories)[pictures.codes]
+    asked = np.flatnonzero(picture >= 0)
+    place = np.full((len(names), max(parts["part"].max(), query_part.max()) + 1), -1)
+    place[picture[asked], parts["part"].to_numpy()[asked]] = asked
+    found = place[_codes(rows, "query_id"), query_part]
+    if found.min() < 0:
+        row = rows.iloc[np.argmin(found)]
         raise InputError(
             f"The parts table has no part {row.query_part} of query {row.query_id}; pairs and parts are of "
             "different runs: let the workflow make both again."
         )
-    return order[place]
+    return found
 
 
 def _packed(*columns: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -150,6 +185,15 @@ def _packed(*columns: NDArray[np.integer]) -> NDArray[np.int64]:
         key -= low
         size *= radix
     return key
+
+
+def _order(keys: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Stable ascending order of keys that are 0 or more.
+
+    NumPy's stable sort of 16 bits is a radix sort, of 64 bits one that compares: digit by digit takes half the time.
+    """
+    bits = int(keys.max(initial=0)).bit_length()
+    return np.lexsort([(keys >> digit).astype(np.uint16) for digit in range(0, max(bits, 1), 16)])
 
 
 def _starts(sorted_keys: NDArray[np.integer]) -> NDArray[np.intp]:
@@ -202,15 +246,13 @@ def _ballots(pairs: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp], N
     `order` sorts the rows by family, scale, pair and model; `listed` says where in that order each model's
     listing of a pair begins; `backbones`, one per listing, how many backbones of its family list that pair.
     """
-    present, model = np.unique(_codes(pairs, "model"), return_inverse=True)
-    families = family_names(pairs["model"].cat.categories[present])
-    family = np.unique(families, return_inverse=True)[1][model]
-    # the model is the key's last digit, so key // len(present) is the place alone
-    key = _packed(family, *(_codes(pairs, name) for name in COLUMNS[1:6]), model)
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    listed = _starts(key)
-    places = _starts(key[listed] // max(len(present), 1))
+    model = _codes(pairs, "model")
+    family = np.unique(family_names(pairs["model"].cat.categories), return_inverse=True)[1]
+    place = _packed(family[model], *(_codes(pairs, name) for name in COLUMNS[1:6]))
+    key = _packed(place, model)
+    order = _order(key)
+    listed = _starts(key[order])
+    places = _starts(place[order[listed]])
     backbones = np.diff(np.r_[places, len(listed)])
     return order, listed, np.repeat(backbones, backbones)
 
@@ -227,13 +269,14 @@ def part_sizes(parts: pd.DataFrame, reference_side: float | None) -> NDArray[np.
     side = np.asarray(np.minimum(parts["x1"] - parts["x0"], parts["y1"] - parts["y0"]), np.float64)
     if reference_side is None:
         return side
-    whole = parts[parts["part"] == 0]
-    longer = np.asarray(np.maximum(whole["x1"] - whole["x0"], whole["y1"] - whole["y0"]))
-    place = pd.Index(whole["image_id"]).get_indexer(pd.Index(parts["image_id"]))
-    if (place < 0).any():
-        lost = parts["image_id"].iloc[int(np.argmin(place))]
+    pictures = parts["image_id"].astype("category").cat
+    whole = parts["part"].to_numpy() == 0
+    longer = np.zeros(len(pictures.categories))
+    longer[pictures.codes[whole]] = np.maximum(parts["x1"] - parts["x0"], parts["y1"] - parts["y0"])[whole]
+    if not longer.all():
+        lost = pictures.categories[int(np.argmin(longer))]
         raise InputError(f"The parts table has no whole picture (part 0) of {lost}; let the workflow make it again.")
-    return side * reference_side / longer[place]
+    return side * reference_side / longer[pictures.codes]
 
 
 def drop_small_parts(
@@ -369,10 +412,22 @@ def final_scores(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     Returns:
         `query_id, reference_id, score` (float64), one row per pair, ordered by query and reference.
     """
-    if rule == "distinct_values":
-        return _distinct_values(rows)
+    score = _distinct_values if rule == "distinct_values" else _different_evidence
+    return pd.concat([score(block) for block in _blocks_of_queries(rows)], ignore_index=True)
+
+
+def _blocks_of_queries(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of some queries, about `BLOCK` of them, then of the next queries: scoring them holds no more."""
+    query = _codes(rows, "query_id")
+    block = np.cumsum(np.bincount(query)) // BLOCK
+    of_row = block.astype(np.int32)[query]
+    for number in np.unique(block) if len(rows) else [0]:
+        yield rows.iloc[np.flatnonzero(of_row == number)]
+
+
+def _different_evidence(rows: pd.DataFrame) -> pd.DataFrame:
     pair = _packed(_codes(rows, "query_id"), _codes(rows, "reference_id"))
-    order = np.argsort(pair, kind="stable")
+    order = _order(pair)
     first = _starts(pair[order])
     if not len(first):
         return _scored(rows, order, np.zeros(0))
@@ -393,7 +448,7 @@ def _distinct_values(rows: pd.DataFrame) -> pd.DataFrame:
     pair = _packed(_codes(rows, "query_id"), _codes(rows, "reference_id"))
     value = _millionths(rows["score"])
     parts = _packed(_codes(rows, "query_part"), _codes(rows, "reference_part"))
-    order = np.lexsort((parts, value, pair))
+    order = _order(_packed(pair, value, parts))
     pair, value, parts = pair[order], value[order], parts[order]
     if not len(order):
         return _scored(rows, order, np.zeros(0))
@@ -431,7 +486,7 @@ def best_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     ids = dict.fromkeys(["query_id", "reference_id"], "category")
     rows = stack([table[FINAL_COLUMNS].astype(ids) for table in tables])
     pair = _packed(_codes(rows, "query_id"), _codes(rows, "reference_id"))
-    order = np.argsort(pair, kind="stable")
+    order = _order(pair)
     first = _starts(pair[order])
     score = rows["score"].to_numpy(np.float64)[order]
     return _scored(rows, order[first], np.maximum.reduceat(score, first) if len(first) else score)

@@ -62,23 +62,26 @@ def best_pairs(
 
     The whole similarity matrix never exists. Of each block of references every query's few best are found first:
     the `count`-th best pair so far is then a bound that no pair of the result lies below. Only the queries whose
-    few best all reach it can have more, and are searched again for what does. About three times `count` pairs
-    are held.
+    few best all reach it can have more, and are searched again for what does. Beside the queries, a block of
+    references and about three times `count` pairs are held.
 
     The bias rides in one more coordinate: ⟨(q, −bias), (r, 1)⟩.
     """
-    extended = np.ascontiguousarray(np.concatenate([queries, -bias[:, None]], axis=1), np.float32)
+
+    def extended(rows: slice | np.ndarray) -> np.ndarray:
+        return np.concatenate([queries[rows], -bias[rows, None]], axis=1, dtype=np.float32)
+
     held = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    few = max(FEW, -(-count // max(len(extended), 1)))
+    few = max(FEW, -(-count // max(len(queries), 1)))
     first_row = 0
     for block in references():
         if not len(block):
             continue
-        block = np.ascontiguousarray(np.concatenate([block, np.ones((len(block), 1))], axis=1), np.float32)
+        block = np.concatenate([block, np.ones((len(block), 1), np.float32)], axis=1, dtype=np.float32)
         k = min(few, len(block))
-        least = np.empty(len(extended), np.float32)  # the worst of each query's few best
-        for start in range(0, len(extended), query_block):
-            scores, rows = search.nearest(extended[start : start + query_block], block, k)
+        least = np.empty(len(queries), np.float32)  # the worst of each query's few best
+        for start in range(0, len(queries), query_block):
+            scores, rows = search.nearest(extended(slice(start, start + query_block)), block, k)
             least[start : start + query_block] = scores[:, -1]
             query = np.repeat(np.arange(start, start + len(scores)), k)
             held = _merge(held, Pairs(query, rows.ravel() + first_row, scores.ravel()), count)
@@ -88,7 +91,7 @@ def best_pairs(
             held = held[~(np.isin(held.query, again) & (held.reference >= first_row))]
             for start, stop in _growing_ranges(len(again), count // len(block), query_block):
                 # a second search may round otherwise, and what is held must not be lost
-                rows, columns, scores = search.at_least(extended[again[start:stop]], block, float(bound) - ROUNDING)
+                rows, columns, scores = search.at_least(extended(again[start:stop]), block, float(bound) - ROUNDING)
                 held = _merge(held, Pairs(again[start:stop][rows], columns + first_row, scores), count)
                 if len(held) == count:
                     bound = max(bound, held.score[-1])

@@ -107,7 +107,7 @@ def shard_bounds(rows: int, shard: int, shards: int) -> tuple[int, int]:
 
 
 def set_threads(threads: int) -> None:
-    """Hold torch, OpenCV and FAISS, where they are loaded, and processes started from here to `threads` threads.
+    """Hold torch, OpenCV, FAISS and Arrow, where they are loaded, and processes started from here to `threads` threads.
 
     Jobs at once that run more threads than there are cores hold each other up. NumPy's own threads are
     set by the environment before it is loaded: Snakemake does that for every job.
@@ -120,6 +120,8 @@ def set_threads(threads: int) -> None:
         sys.modules["cv2"].setNumThreads(threads)
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(threads)
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].set_cpu_count(threads)
 
 
 def in_processes(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Iterator[Result]:
