@@ -455,7 +455,7 @@ def test_steps_score_the_candidates_that_each_has():
         "candidates of the ranked list": [0.2, 0.3, np.nan],
         "+ hash": [0.2 + 0.5, 0.3, np.nan],
         "+ verification: inliers": [3 + alike[4], alike[5], np.nan],
-        "+ local candidates": [3 + alike[4], alike[5], 30],
+        "+ other candidates": [3 + alike[4], alike[5], 30],
         "+ alignment: inliers × NCC": [(3 + alike[4]) * 0.501, alike[5] * 0.101, 30 * 0.901],
     }
     assert list(steps) == list(expected)

@@ -145,7 +145,7 @@ def test_matches_are_verified_with_evidence_in_bounds(finished):
             assert (located[f"{of}_{high}"].to_numpy() <= frames[side].to_numpy() + 0.01).all()
     measured = json.loads((results / "evaluation" / "matches.json").read_text())
     names = [row["name"] for row in measured["rows"]]
-    assert names[0] == "ranked list" and "+ local candidates" in names and names[-1] == "verified matches"
+    assert names[0] == "ranked list" and "+ other candidates" in names and names[-1] == "verified matches"
     assert measured["decision"]["called"] == sum(decided)
     assert sum(row["pairs"] for row in measured["reliability"]) == len(matches)
 

@@ -36,7 +36,7 @@ def steps(pairs: pd.DataFrame, score: pd.Series, ranked: pd.Series) -> dict[str,
         "candidates of the ranked list": score.where(ranked),
         "+ hash": (score + HASH_WEIGHT * (HASH_BITS - pairs.hash_distance).clip(lower=0)).where(ranked),
         "+ verification: inliers": inliers.where(ranked),
-        "+ local candidates": inliers,
+        "+ other candidates": inliers,
         "+ alignment: inliers × NCC": inliers * (pairs.local_ncc + 1e-3),
     }
 
