@@ -67,7 +67,7 @@ rule combine_families:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(8000),
+        mem_mb=memory(12000),
         runtime=minutes(120),
     params:
         code=code_of("combine_families.py", "tables"),
