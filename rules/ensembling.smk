@@ -15,7 +15,7 @@ rule vote_backbones:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(16000),
+        mem_mb=memory(8000),
         runtime=minutes(60),
     params:
         code=code_of("vote_backbones.py", "tables"),
@@ -39,7 +39,7 @@ rule vote_tiles:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(16000),
+        mem_mb=memory(8000),
         runtime=minutes(60),
     params:
         code=code_of("vote_backbones.py", "tables"),
@@ -67,7 +67,7 @@ rule combine_families:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=memory(64000),
+        mem_mb=memory(12000),
         runtime=minutes(120),
     params:
         code=code_of("combine_families.py", "tables"),

@@ -151,6 +151,16 @@ def test_the_descriptor_track():
     assert track["stretch_descriptors", ""].tasks["search"] == 50_000 * 1_000_000 * 256
 
 
+def test_matching_holds_the_queries_once_and_references_by_blocks(paper):
+    """Float32 vectors of 1500 dimensions: the chosen query parts, two files of the background, two blocks."""
+    for rule, queries, blocks, rows in (
+        ("match_parts", 1_450_000, 2 * 50_000, 1_450_000 + 1_000_000),
+        ("match_tiles", 50_000, 2 * 65_536, 1_450_000 + 19_000_000),
+    ):
+        vectors = queries + 2 * 50_000 + blocks
+        assert paper[rule, ""].memory == 4 * 1500 * vectors + 150 * 1_000_000 + 60 * rows
+
+
 def test_similarities(paper):
     # query parts against background and references, per model and scale; 1500 multiply-adds each
     assert paper["match_parts", ""].tasks["search"] == (99 + 3) * 1_450_000 * 2_000_000 * 1500
