@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from copytrace import descriptor_files, ensembling, runtime, stretching, submission, track_evaluation
+from copytrace import descriptor_files, ensembling, runtime, stretching, submission
 from copytrace.synthesis.classes import class_ids
 
 
@@ -48,7 +48,8 @@ def main() -> None:
     stretched = submission.Side(queries.ids, lengths[:, None] * queries.vectors)
     submission.write_submission(args.output, stretched, references)
     count = max(int(args.pairs_per_query * len(queries.ids)), 1)
-    ensembling.write_final(args.list, track_evaluation.ranked(stretched, references, count))
+    nearest = stretching.nearest_pairs(stretched.vectors, lambda: [references.vectors], count)
+    ensembling.write_final(args.list, stretching.named(nearest, queries.ids, references.ids))
     runtime.log.info(
         "%d queries of length %.3f … %.3f, median %.3f; the mean similarity of %d was below %g and raised to it",
         len(lengths), lengths.min(), lengths.max(), np.median(lengths), raised.sum(), settings.minimum_mean,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from copytrace import descriptor_files, matching
 from copytrace.errors import InputError
@@ -82,3 +83,11 @@ def nearest_pairs(queries: np.ndarray, references: Callable[[], Iterable[np.ndar
     with_one = np.column_stack([queries, np.ones(len(queries), queries.dtype)])
     pairs = matching.best_pairs(with_one, bias, extended, count)
     return matching.Pairs(pairs.query, pairs.reference, 2 * pairs.score)
+
+
+def named(pairs: matching.Pairs, query_ids: Sequence[str], reference_ids: Sequence[str]) -> pd.DataFrame:
+    """Pairs as a ranked list `query_id, reference_id, score`, by the ids of the rows."""
+    queries, references = (np.array(ids, dtype=object) for ids in (query_ids, reference_ids))
+    return pd.DataFrame(
+        {"query_id": queries[pairs.query], "reference_id": references[pairs.reference], "score": pairs.score}
+    )

@@ -16,7 +16,6 @@ import pandas as pd
 from copytrace import ablation, descriptor_files, matching, metrics, stretching
 from copytrace.ablation import Row, Task
 from copytrace.stretching import Stretching
-from copytrace.submission import Side
 
 #: The row that is measured on the list of pairs itself: all scales together, stretched.
 SUBMITTED = "as submitted"
@@ -35,12 +34,6 @@ class Described:
     excluded: Set[str]
 
 
-def ranked(queries: Side, references: Side, count: int) -> pd.DataFrame:
-    """The `count` nearest pairs: `query_id, reference_id, score`, which is minus the squared Euclidean distance."""
-    pairs = stretching.nearest_pairs(queries.vectors, lambda: [references.vectors], count)
-    return _table(pairs, np.array(queries.ids, dtype=object), np.array(references.ids, dtype=object))
-
-
 def variants(
     described: Described, settings: Stretching, normalisation: Mapping[str, Any], count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -50,7 +43,7 @@ def variants(
     submitted, and left out.
     """
     query_ids, reference_ids = (
-        descriptor_files.read_rows(list(files)).image_id.to_numpy()
+        descriptor_files.read_rows(list(files)).image_id.tolist()
         for files in (described.queries, described.references)
     )
     alone = [[scale] for scale in described.scales] if len(described.scales) > 1 else []
@@ -72,7 +65,7 @@ def variants(
             lists["stretched"] = stretching.nearest_pairs(lengths[:, None] * queries, references, count)
         name = f"{scales[0]} px" if scales in alone else ALL
         for treatment, pairs in lists.items():
-            yield f"{name}, {treatment}", _table(pairs, query_ids, reference_ids)
+            yield f"{name}, {treatment}", stretching.named(pairs, query_ids, reference_ids)
 
 
 def measure(lists: Mapping[str, pd.DataFrame], task: Task) -> tuple[list[Row], list[dict[str, Any]]]:
@@ -133,9 +126,3 @@ def _steps(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     for name in names:
         if name.endswith("px, stretched"):
             yield f"{ALL} over {name.split(',')[0]} alone", SUBMITTED, name
-
-
-def _table(pairs: matching.Pairs, queries: np.ndarray, references: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"query_id": queries[pairs.query], "reference_id": references[pairs.reference], "score": pairs.score}
-    )
