@@ -61,17 +61,27 @@ def needs(script: str) -> set[str]:
     return names
 
 
+def missing(script: str, environment: str) -> list[str]:
+    """What a script imports and an environment lacks."""
+    listed = {*conda_pins(environment), *pip_pins(environment)}
+    return sorted(name for name in needs(script) if not PACKAGES.get(name, {name}) & listed)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_an_environment_holds_what_its_rules_import(rule):
     script, environment, _ = RULES[rule]
-    listed = {*conda_pins(environment), *pip_pins(environment)}
-    missing = {name for name in needs(script) if not PACKAGES.get(name, {name}) & listed}
-    assert not missing, f"envs/{environment}.yaml lacks {sorted(missing)} of {script}"
+    assert not missing(script, environment), f"envs/{environment}.yaml lacks something of {script}"
+
+
+@pytest.mark.parametrize("script", sorted({rule.script for rule in RULES.values()}))
+def test_the_bill_can_start_every_script(script):
+    """It does so to see how long starting takes."""
+    assert not missing(script, "bill"), f"envs/bill.yaml lacks something of {script}"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_holds_nothing_else(environment):
-    names = set().union(*(needs(script) for script, used, _ in RULES.values() if used == environment))
+    names = set().union(*(needs(script) for script, used, _ in RULES.values() if environment in (used, "bill")))
     wanted = set().union(*(PACKAGES.get(name, {name}) for name in names))
     unused = {*conda_pins(environment), *pip_pins(environment)} - wanted - NOT_IMPORTED
     assert not unused, f"envs/{environment}.yaml lists {sorted(unused)}, which its rules do not import"

@@ -608,15 +608,19 @@ def test_provenance_shows_threads_of_the_command_line(finished, tmp_path):
     assert cells.format("train_model", 2) in (tmp_path / page).read_text()
 
 
-def test_without_a_ground_truth_the_best_matches_are_shown(own_pictures, tmp_path):
+def test_two_folders_are_enough(own_pictures, tmp_path):
+    """Without training pictures drawn scenes stand in; without a ground truth the best matches are shown."""
     settings = tmp_path / "own.yaml"
     settings.write_text(OWN.format(results=tmp_path / "results"))
-    overlays = (*overlay(tmp_path, images={"ground_truth": None}), settings)
+    overlays = (*overlay(tmp_path, images={"ground_truth": None, "training": None}), settings)
     run = snakemake(own_pictures, "--cores", "2", overlays=overlays)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     report = report_of(own_pictures, tmp_path / "report.html", overlays=overlays)
     folder = tmp_path / "results" / "report"
     galleries = {str(folder / "matches" / f"{kind}.png") for kind in ("best", "copies", "doubtful")}
     assert set(report["results"]) == {*galleries, str(folder / "provenance.html")}
+    matches = pd.read_csv(tmp_path / "results" / "matches.csv")
+    truth = pd.read_csv(own_pictures / "truth.csv")
+    assert len(truth.merge(matches[matches.decision], on=["query_id", "reference_id"])) == len(truth)
     assert "micro-AP" not in report["workflow_desc"]
     assert "broken.jpg" in (folder / "provenance.html").read_text()
