@@ -43,8 +43,7 @@ def variants(
     submitted, and left out.
     """
     query_ids, reference_ids = (
-        descriptor_files.read_rows(list(files)).image_id.tolist()
-        for files in (described.queries, described.references)
+        descriptor_files.read_rows(list(files)).image_id.tolist() for files in (described.queries, described.references)
     )
     alone = [[scale] for scale in described.scales] if len(described.scales) > 1 else []
     for scales in [list(described.scales), *alone]:
