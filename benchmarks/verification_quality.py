@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import side_by_side
-from numpy.typing import NDArray
 
 from copytrace import metrics, runtime
 from copytrace.manifests import write_table
@@ -112,7 +111,7 @@ def steps_table(judged: pd.DataFrame, truth: pd.DataFrame) -> list[str]:
             ranked = rows[["query_id", "reference_id"]].assign(score=rows[f"step {step}"])
             true = queries.loc[queries.role == "copy", ["query_id", "reference_id"]]
             hits = metrics.mark_hits(ranked, true)
-            for metric in (metrics.weighted_average_precision, recall_at_p90):
+            for metric in (metrics.weighted_average_precision, evaluation.recall_at_p90):
                 once = np.ones((1, len(hits)), np.int64)
                 order = metrics.worst_case_order(ranked.score, hits)
                 value = metric(hits[order], once, np.array([len(true)]))[0]
@@ -124,15 +123,6 @@ def steps_table(judged: pd.DataFrame, truth: pd.DataFrame) -> list[str]:
                 cells.append(f"{metrics.recall_at_rank(ranked, true, 1, hits):.3f}")
         out.append(f"| {step} | {' | '.join(cells)} |")
     return out
-
-
-def recall_at_p90(
-    hits: NDArray[np.bool_], weights: NDArray[np.int64], positives: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Largest recall at a precision of 90 %, for several weightings, as `metrics.weighted_average_precision`."""
-    found, listed = np.cumsum(weights * hits, axis=1), np.cumsum(weights, axis=1)
-    most = np.where(found >= metrics.PRECISION * listed - 1e-9, found, 0).max(axis=1, initial=0)
-    return np.divide(most, positives, out=np.full(len(most), np.nan), where=positives > 0)
 
 
 def kinds_table(judged: pd.DataFrame, truth: pd.DataFrame, decision: float) -> list[str]:

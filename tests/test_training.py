@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+import together
 import torch
 from PIL import Image
 
@@ -25,32 +26,11 @@ from copytrace.training import (
     CopyTraining,
     MatrixSettings,
     TrackTraining,
-    TrainingSettings,
     draw_copies,
     stripped,
 )
 
-SETTINGS = TrainingSettings(
-    steps=8,
-    epochs=4,
-    warmup_epochs=1,
-    flat_epochs=2,
-    classes_per_batch=4,
-    copies_per_class=3,
-    backbone_learning_rate=1e-3,
-    head_learning_rate=1e-3,
-    cross_entropy_weight=10,
-    label_smoothing=0.1,
-    triplet_weight=1,
-    waveblock=True,
-    projector_hidden=16,
-    embedding=12,
-    padding=10,
-    padding_reference_side=256,
-    precision="fp32",
-    synchronised_batch_norm=False,
-    augment=True,
-)
+SETTINGS = dataclasses.replace(together.SETTINGS, steps=8, epochs=4, head_learning_rate=1e-3, matrix=None)
 EXECUTION = Execution(workers=0, checkpoint_every=3, keep_checkpoints=2)
 
 

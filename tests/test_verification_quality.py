@@ -29,7 +29,7 @@ def test_recall_of_weighted_rankings_is_that_of_the_ranking_with_its_copies(load
         hits = draw.random(60) < 0.7
         weights = draw.integers(0, 3, (4, 60))
         positives = weights @ hits + 5
-        found = quality.recall_at_p90(hits, weights, positives)
+        found = quality.evaluation.recall_at_p90(hits, weights, positives)
         for row, weight in enumerate(weights):
             ranked = np.repeat(hits, weight)
             wanted, _ = metrics.recall_at_precision(-np.arange(len(ranked)), ranked, positives[row])

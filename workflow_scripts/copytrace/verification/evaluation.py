@@ -83,13 +83,14 @@ def at_decision(matches: pd.DataFrame, task: Task) -> dict[str, Any]:
 def recall_interval(final: pd.DataFrame, task: Task) -> tuple[float, float]:
     """The interval of the recall at precision 90 of a list `query_id, reference_id, score`."""
     final = final[final["query_id"].isin(task.queries)]
+    return _interval(final, metrics.mark_hits(final, task.truth), task, recall_at_p90)
 
-    def recall(hits: NDArray, weights: NDArray, positives: NDArray) -> NDArray:
-        found = np.cumsum(weights * hits, axis=1)
-        reached = found >= metrics.PRECISION * np.cumsum(weights, axis=1) - 1e-9
-        return _share(np.where(reached, found, 0).max(axis=1, initial=0), positives)
 
-    return _interval(final, metrics.mark_hits(final, task.truth), task, recall)
+def recall_at_p90(hits: NDArray, weights: NDArray, positives: NDArray) -> NDArray[np.float64]:
+    """Largest recall at precision 90 for several weightings, arguments as of `metrics.weighted_average_precision`."""
+    found = np.cumsum(weights * hits, axis=1)
+    reached = found >= metrics.PRECISION * np.cumsum(weights, axis=1) - 1e-9
+    return _share(np.where(reached, found, 0).max(axis=1, initial=0), positives)
 
 
 def reliability(matches: pd.DataFrame, task: Task) -> pd.DataFrame:
