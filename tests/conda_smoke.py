@@ -5,6 +5,7 @@ tests/conda_stand_in. FAISS for GPUs is installed and searches on the CPU.
 """
 
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from environments import ENVIRONMENTS, RULES, assert_holds, conda_for, made_environments
@@ -23,10 +24,14 @@ TARGETS = ("all", "bill", "descriptor_track")
 OVERLAY = "descriptor_track: {replacement: {confidence: 0.0}}"
 
 
-def whole_run(folder: Path, *options: str, **keywords) -> Path:
+def everything(folder: Path, *options: str, **keywords) -> CompletedProcess:
     overlay = folder / "overlay.yaml"
     overlay.write_text(OVERLAY)
-    run = snakemake(folder, *TARGETS, "--cores", "2", *options, overlays=(MICRO, overlay), **keywords)
+    return snakemake(folder, *TARGETS, *options, overlays=(MICRO, overlay), **keywords)
+
+
+def whole_run(folder: Path, *options: str, **keywords) -> Path:
+    run = everything(folder, "--cores", "2", *options, **keywords)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     return folder
 
@@ -67,8 +72,8 @@ def test_results_are_those_of_a_run_without_conda(through_conda, without_conda):
 
 
 def test_after_a_run_with_conda_there_is_nothing_to_be_done_without(through_conda):
-    assert "Nothing to be done" in str(snakemake(through_conda, "-n"))
+    assert "Nothing to be done" in str(everything(through_conda, "-n"))
 
 
 def test_after_a_run_without_conda_there_is_nothing_to_be_done_with(conda, without_conda):
-    assert "Nothing to be done" in str(snakemake(without_conda, "-n", "--sdm", "conda", variables=conda.variables))
+    assert "Nothing to be done" in str(everything(without_conda, "-n", "--sdm", "conda", variables=conda.variables))
