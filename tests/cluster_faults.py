@@ -125,7 +125,7 @@ def test_a_job_killed_for_memory_is_tried_again_with_twice_as_much(drill, undist
     succeeds(drill)
     attempts = jobs_of(drill, "combine_families")
     assert attempts.state.tolist() == ["FAILED", "COMPLETED"]
-    assert attempts.memory.tolist() == [64_000, 128_000]
+    assert attempts.memory.tolist() == [12_000, 24_000]
     assert attempts.time.tolist() == [120, 240]
     complete(drill, undisturbed, kept)
 
