@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from copytrace import search
 
-# Neighbours that every query is asked for first: most have fewer among the best pairs (benchmarks/search.py).
-FEW = 64
-
 # What two inner products of the same unit vectors differ by, at most, when they are summed in another order.
 ROUNDING = 1e-5
 
+#: What makes the index of a block of references.
+MakeIndex = Callable[[np.ndarray], search.Index]
 
-def query_bias(queries: np.ndarray, background: Iterable[np.ndarray], neighbours: int, weight: float) -> np.ndarray:
+
+def query_bias(
+    queries: np.ndarray,
+    background: Iterable[np.ndarray],
+    neighbours: int,
+    weight: float,
+    index: MakeIndex = search.index,
+) -> np.ndarray:
     """β · mean of the k largest inner products of each query with the background pictures: float32 [q].
 
-    `queries` [q, d] and the blocks of `background` [·, d] are unit vectors. Raises ValueError with fewer than k
-    background vectors.
+    `queries` [q, d] and the blocks of `background` [·, d] are unit vectors, float32. The k-th best of a query so far is
+    the bound that its next ones have to reach. Raises ValueError with fewer than k background vectors.
     """
-    best = np.empty((len(queries), 0), np.float32)
-    for block in background:
-        values, _ = search.nearest(queries, block, min(neighbours, len(block)))
-        best = np.concatenate([best, values], axis=1)
-        best = -np.sort(-best, axis=1)[:, :neighbours]
-    if best.shape[1] < neighbours:
-        raise ValueError(f"score normalisation over {neighbours} neighbours, but {best.shape[1]} background vectors")
+    best = np.full((len(queries), neighbours), -np.inf, np.float32)  # each row descending
+    there = 0
+    for there, piece in _growing(background, neighbours):
+        searched = index(piece)
+        for rows in _slices(len(queries), searched.query_rows):
+            some = best[rows]
+
+            def last(some: np.ndarray = some) -> np.ndarray:
+                return some[:, -1]
+
+            for query, _, similarity in searched.at_least(queries[rows], last):
+                _keep_largest(some, query, similarity)
+        there += len(piece)
+    if there < neighbours:
+        raise ValueError(f"score normalisation over {neighbours} neighbours, but {there} background vectors")
     return (weight * best.mean(axis=1)).astype(np.float32)
+
+
+def _keep_largest(best: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+    """Put `values` [n] into their `rows` of `best` [q, k], which keep the k largest each, descending."""
+    changed = np.unique(rows)
+    all_rows = np.concatenate([np.repeat(changed, best.shape[1]), rows])
+    all_values = np.concatenate([best[changed].ravel(), values])
+    order = np.lexsort((-all_values, all_rows))
+    first = np.searchsorted(all_rows[order], changed)
+    best[changed] = all_values[order[first[:, None] + np.arange(best.shape[1])]]
 
 
 @dataclass
@@ -52,69 +76,82 @@ def best_pairs(
     bias: np.ndarray,
     references: Callable[[], Iterable[np.ndarray]],
     count: int,
-    query_block: int = 8192,
+    index: MakeIndex = search.index,
 ) -> Pairs:
     """The `count` pairs with the largest score ⟨q, r⟩ − bias(q), over all queries and references together.
 
-    `queries` [q, d], `bias` [q]; `references()` yields blocks [·, d] and may be called once. Sorted by score
-    descending; equal scores by query row, then reference row, at the cut too. Returns fewer pairs only where there
-    are fewer.
+    `queries` float32 [q, d], `bias` float32 [q]; `references()` yields blocks float32 [·, d] and is called once. Sorted
+    by score descending; equal scores by query row, then reference row, at the cut too. Returns fewer pairs only where
+    there are fewer.
 
-    The whole similarity matrix never exists. Of each block of references every query's few best are found first:
-    the `count`-th best pair so far is then a bound that no pair of the result lies below. Only the queries whose
-    few best all reach it can have more, and are searched again for what does. Beside the queries, a block of
-    references and about three times `count` pairs are held.
-
-    The bias rides in one more coordinate: ⟨(q, −bias), (r, 1)⟩.
+    The whole similarity matrix never exists. The `count`-th best pair so far is a bound that runs through the search:
+    no pair of the result lies below it, and none that does is kept. Beside the queries, a block of references and a
+    few times `count` pairs are held.
     """
+    best = BestPairs(count)
+    for first_row, piece in _growing(references(), -(-count // max(len(queries), 1))):
+        searched = index(piece)
+        for rows in _slices(len(queries), searched.query_rows):
+            subtracted = bias[rows]
 
-    def extended(rows: slice | np.ndarray) -> np.ndarray:
-        return np.concatenate([queries[rows], -bias[rows, None]], axis=1, dtype=np.float32)
+            def bounds(subtracted: np.ndarray = subtracted) -> np.ndarray:
+                return subtracted + np.float32(best.bound - ROUNDING)  # a tie must not be lost to rounding
 
-    held = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    few = max(FEW, -(-count // max(len(queries), 1)))
-    first_row = 0
-    for block in references():
-        if not len(block):
-            continue
-        block = np.concatenate([block, np.ones((len(block), 1), np.float32)], axis=1, dtype=np.float32)
-        k = min(few, len(block))
-        least = np.empty(len(queries), np.float32)  # the worst of each query's few best
-        for start in range(0, len(queries), query_block):
-            scores, rows = search.nearest(extended(slice(start, start + query_block)), block, k)
-            least[start : start + query_block] = scores[:, -1]
-            query = np.repeat(np.arange(start, start + len(scores)), k)
-            held = _merge(held, Pairs(query, rows.ravel() + first_row, scores.ravel()), count)
-        if k < len(block):  # else these were all of them
-            bound = held.score[-1]  # of `count` pairs, since few × queries is not less
-            again = np.flatnonzero(least >= bound)
-            held = held[~(np.isin(held.query, again) & (held.reference >= first_row))]
-            for start, stop in _growing_ranges(len(again), count // len(block), query_block):
-                # a second search may round otherwise, and what is held must not be lost
-                rows, columns, scores = search.at_least(extended(again[start:stop]), block, float(bound) - ROUNDING)
-                held = _merge(held, Pairs(again[start:stop][rows], columns + first_row, scores), count)
-                if len(held) == count:
-                    bound = max(bound, held.score[-1])
-        first_row += len(block)
-    return held
+            for query, reference, similarity in searched.at_least(queries[rows], bounds):
+                best.add(Pairs(query + rows.start, reference + first_row, similarity - subtracted[query]))
+    return best.ranked()
 
 
-def _growing_ranges(rows: int, first: int, most: int) -> Iterable[tuple[int, int]]:
-    """Query ranges: the first small enough to fill the list about once, then doubling."""
-    start, size = 0, max(1, min(first, most))
-    while start < rows:
-        yield start, min(start + size, rows)
-        start += size
-        size = min(2 * size, most)
+class BestPairs:
+    """The best `count` of all pairs that were added. They wait until they are as many again, and are cut together."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.bound = -np.inf  # the score of the `count`-th best at the last cut
+        self.held: list[Pairs] = []
+        self.waiting = 0
+
+    def add(self, pairs: Pairs) -> None:
+        """Add pairs, none of them twice."""
+        self.held.append(pairs)
+        self.waiting += len(pairs)
+        if self.waiting >= self.count:
+            self._cut()
+
+    def ranked(self) -> Pairs:
+        """The best by score descending, then by query, then by reference."""
+        self._cut()
+        (pairs,) = self.held
+        return pairs[np.lexsort((pairs.reference, pairs.query, -pairs.score))]
+
+    def _cut(self) -> None:
+        pairs = Pairs(
+            np.concatenate([np.empty(0, np.int64), *(held.query for held in self.held)]),
+            np.concatenate([np.empty(0, np.int64), *(held.reference for held in self.held)]),
+            np.concatenate([np.empty(0, np.float32), *(held.score for held in self.held)]),
+        )
+        if 0 < self.count <= len(pairs):
+            self.bound = np.partition(pairs.score, len(pairs) - self.count)[len(pairs) - self.count]
+            pairs = pairs[pairs.score >= self.bound]
+        if len(pairs) > self.count:  # several have the last one's score
+            pairs = pairs[np.lexsort((pairs.reference, pairs.query, -pairs.score))[: self.count]]
+        self.held, self.waiting = [pairs], 0
 
 
-def _merge(held: Pairs, new: Pairs, count: int) -> Pairs:
-    """The best `count` of both, sorted."""
-    both = Pairs(
-        np.concatenate([held.query, new.query]),
-        np.concatenate([held.reference, new.reference]),
-        np.concatenate([held.score, new.score]).astype(np.float32),
-    )
-    if len(both) > count:  # drop what is surely out before sorting
-        both = both[both.score >= np.partition(both.score, len(both) - count)[len(both) - count]]
-    return both[np.lexsort((both.reference, both.query, -both.score))[:count]]
+def _growing(blocks: Iterable[np.ndarray], first: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The blocks in pieces, each with its first row: `first` rows, and from there on never more than came before.
+
+    So that few pairs are found before there is a bound, and each bound holds for no more than as many again.
+    """
+    seen = 0
+    for block in blocks:
+        start = 0
+        while start < len(block):
+            piece = block[start : start + max(first, seen, 1)]
+            yield seen, piece
+            seen, start = seen + len(piece), start + len(piece)
+
+
+def _slices(rows: int, size: int) -> Iterator[slice]:
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
