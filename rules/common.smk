@@ -13,7 +13,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 ENVS = Path(workflow.basedir) / "envs"
 sys.path.insert(0, str(SCRIPTS))
 
-from copytrace import configuration, folders, provenance, resources, run_record, validation
+from copytrace import configuration, folders, provenance, resources, run_record, sharding, validation
 from copytrace.errors import InputError
 
 schema = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
@@ -37,6 +37,7 @@ PAIR_FAMILIES = configuration.pair_families(config)
 UNTRAINED = configuration.untrained_families(config)
 BACKBONES = config["backbones"]
 SCALES = config["scales"]
+SEARCHES = config["matching"]["shards"]  # jobs that a search is split over
 TILE_FAMILIES = config["tiles"]["families"]
 TRAINED = [f for f in FAMILIES if steps_of(f)]
 PRETRAINED = configuration.pretrained(config)
@@ -160,6 +161,16 @@ def descriptors_of(unit, role):
         return [f"{RESULTS}/descriptors/{unit}/sample.h5"]
     shards = IMAGES["shards"]["references" if role == "tiles" else role]
     return shard_files(f"{RESULTS}/descriptors/{unit}/{role}/{{shard}}-of-{{shards}}.h5", shards)
+
+
+def search_shard(wildcards, role):
+    """The descriptor files that one job of a search goes through."""
+    return sharding.shard_of(descriptors_of(wildcards.unit, role), int(wildcards.shard), int(wildcards.shards))
+
+
+def normalisation_of(unit):
+    """What is subtracted from the similarities of a unit's query parts."""
+    return shard_files(f"{RESULTS}/matching/normalisation/{unit}/{{shard}}-of-{{shards}}.h5", SEARCHES)
 
 
 def units_of_family(family):

@@ -26,9 +26,10 @@ rule fit_whitening:
         scales=lambda w: scales_of(w.unit, "training"),
         descriptors=lambda w: describing(w.unit),
         whitening=lambda w: whitening_settings(w.unit),
+        storage=config["descriptors"]["storage"],
     shell:
         'python "$SCRIPTS/fit_whitening.py" --training {input.training} --models {params.models:q} --scales {params.scales}'
-        " --descriptors {params.descriptors:q} --whitening {params.whitening:q}"
+        " --descriptors {params.descriptors:q} --whitening {params.whitening:q} --storage {params.storage}"
         ' --execution "$EXECUTION" --threads {threads} --sample {output.sample} --output {output.whitening} > {log} 2>&1'
 
 
@@ -59,7 +60,9 @@ rule describe:
         descriptors=lambda w: describing(w.unit),
         parts=lambda w, input: flag("--parts", input.parts),
         whitening=lambda w, input: flag("--whitening", input.whitening),
+        storage=config["descriptors"]["storage"],
     shell:
         'python "$SCRIPTS/describe.py" --manifest {input.manifest} {params.parts} {params.whitening}'
         " --models {params.models:q} --scales {params.scales} --descriptors {params.descriptors:q}"
+        " --storage {params.storage}"
         ' --shard {wildcards.shard} --shards {wildcards.shards} --execution "$EXECUTION" --threads {threads} --output {output} > {log} 2>&1'

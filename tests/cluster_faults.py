@@ -34,6 +34,8 @@ SYNTHESISED = "results/synthesis/baseline_CC/0-of-1.tar"
 MODEL = "results/models/baseline_CC.tiny.safetensors"
 WHITENING = "results/descriptors/baseline_CC/whitening.h5"
 DESCRIBED = "results/descriptors/baseline_CC/queries/0-of-1.h5"
+NORMALISATION = "results/matching/normalisation/baseline_CC/0-of-1.h5"
+SEARCHED = "results/matching/parts/baseline_CC/0-of-1.parquet"
 PAIRS = "results/matching/baseline_CC.parquet"
 VOTED = "results/ensembling/baseline_CC.parquet"
 
@@ -43,6 +45,8 @@ STAGES = {
     MODEL: "models/*",
     WHITENING: "descriptors/*/*",
     DESCRIBED: "descriptors/*/*/*",
+    NORMALISATION: "matching/normalisation/**/*",
+    SEARCHED: "matching/parts/**/*",
     PAIRS: "matching/*",
     VOTED: "ensembling/*",
     MATCHES: "matching.csv",
@@ -244,7 +248,12 @@ def test_the_disk_is_full_while_a_shard_is_written(drill, undisturbed):
 
 @pytest.mark.parametrize(
     ("shard", "made_from_it", "reader"),
-    [(SYNTHESISED, MODEL, "train_model"), (DESCRIBED, PAIRS, "match_parts"), (PAIRS, VOTED, "vote_backbones")],
+    [
+        (SYNTHESISED, MODEL, "train_model"),
+        (DESCRIBED, NORMALISATION, "normalise_queries"),
+        (SEARCHED, PAIRS, "merge_pairs"),
+        (PAIRS, VOTED, "vote_backbones"),
+    ],
 )
 def test_a_shard_that_was_cut_off_is_named_and_made_again(drill, undisturbed, shard, made_from_it, reader):
     """Needs no cluster: what the jobs say is the same."""

@@ -23,7 +23,7 @@ CASES = {
         lambda picture: picture ^ 1,
     ),
     "search": (
-        ["--queries", "60", "--references", "200", "--dimensions", "16", "--pairs-per-query", "3"],
+        ["--queries", "60", "--references", "200", "--dimensions", "16", "--pairs", "180"],
         (matching, "best_pairs"),
         lambda pairs: matching.Pairs(pairs.query, np.roll(pairs.reference, 1), pairs.score),
     ),

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import match_parts
-from copytrace import descriptor_files, low_precision, matching, search
+import merge_pairs
+import normalise_queries
+from copytrace import descriptor_files, low_precision, matching, search, sharding
 
 # All ways to compute the products; the second is a GPU's, here with FAISS on the processor.
 WAYS = [search.Products, search.Neighbours, low_precision.LowPrecision]
@@ -203,34 +205,88 @@ def test_bias_equals_sorting_where_background_pictures_repeat(queries, blocks, n
     assert bias.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_pictures_trained_on_are_no_negatives(tmp_path, monkeypatch):
-    """Every fifth training picture is a class, and so is T3, for its face (D²LV sheet, E20)."""
+@pytest.fixture
+def described(tmp_path, monkeypatch):
+    """Three files of queries, references and training pictures each, and how to match them by the rules' scripts."""
     rng = np.random.default_rng(0)
-    counts = {"queries": 4, "references": 6, "training": 12}
-    vectors = {role: unit(rng, rows, 8) for role, rows in counts.items()}
-    for role, rows in counts.items():
-        parts = pd.DataFrame({"image_id": [f"{role[0].upper()}{i}" for i in range(rows)], "part": 0})
-        descriptor_files.write_descriptors(tmp_path / f"{role}.h5", parts, {("m", 32): vectors[role]}, {"m": {}})
-    pd.DataFrame({"image_id": [f"T{i}" for i in range(12)], "path": ""}).to_parquet(tmp_path / "training.parquet")
+    parts = {"queries": [0, 1, 2] * 4, "references": [0] * 18, "training": [0] * 12}
+    vectors = {role: unit(rng, len(numbers), 8) for role, numbers in parts.items()}
+    vectors["references"][[3, 11]] = vectors["references"][7]  # equal scores in three files
+    tables, files = {}, {}
+    for role, numbers in parts.items():
+        each = 3 if role == "queries" else 1
+        ids = [f"{role[0].upper()}{i // each}" for i in range(len(numbers))]
+        tables[role] = pd.DataFrame({"image_id": ids, "part": numbers})
+        files[role] = []
+        for start in range(0, len(numbers), len(numbers) // 3):
+            rows = slice(start, start + len(numbers) // 3)
+            files[role].append(str(tmp_path / f"{role}.{start}.h5"))
+            some = tables[role].iloc[rows]
+            descriptor_files.write_descriptors(files[role][-1], some, {("m", 32): vectors[role][rows]}, {"m": {}})
+    manifest = tables["training"].assign(path="")
+    manifest.to_parquet(tmp_path / "training.parquet")
     pd.DataFrame({"image_id": ["T3"], "faces": [1]}).to_parquet(tmp_path / "faces.parquet")
 
-    def scores(*flags):
-        settings = {"pairs_per_query": 6, "neighbours": 3, "weight": 2.0}
-        files = [
-            f"--{name}={tmp_path / f'{role}.h5'}" for name, role in zip(("queries", "references", "background"), counts)
-        ]
-        rest = [f"--training={tmp_path / 'training.parquet'}", "--models=m", "--scales=32", "--threads=1"]
-        output = tmp_path / "pairs.parquet"
-        arguments = [*files, *rest, f"--matching={json.dumps(settings)}", f"--output={output}", *flags]
-        monkeypatch.setattr("sys.argv", ["match_parts.py", *arguments])
-        match_parts.main()
-        return pd.read_parquet(output).pivot(index="query_id", columns="reference_id", values="score").to_numpy()
+    def run(script, output, *arguments):
+        models = ["--models=m", "--scales=32", "--threads=1", f"--output={tmp_path / output}"]
+        monkeypatch.setattr("sys.argv", [script.__name__, *map(str, arguments), *models])
+        script.main()
+        return tmp_path / output
 
-    def expected(background):
-        nearest = -np.sort(-vectors["queries"] @ background.T, axis=1)[:, :3]
-        return vectors["queries"] @ vectors["references"].T - 2 * nearest.mean(axis=1, keepdims=True)
+    def match(shards=1, per_query=6, whole=False, normalising=()):
+        kind = ["--whole-queries"] if whole else []
+        wanted = json.dumps({"neighbours": 3, "weight": 2.0})
+        split = {role: [sharding.shard_of(files[role], i, shards) for i in range(shards)] for role in files}
+        background = ["--background", *files["training"], f"--training={tmp_path / 'training.parquet'}"]
+        normalisation = [
+            run(normalise_queries, f"{i}.h5", "--queries", *some, *background, f"--matching={wanted}", *normalising)
+            for i, some in enumerate(split["queries"])
+        ]
+        queries, pairs = ["--queries", *files["queries"]], [f"--pairs-per-query={per_query}", *kind]
+        subtracted = ["--normalisation", *normalisation]
+        partial = [
+            run(match_parts, f"{i}.parquet", *queries, *subtracted, "--references", *some, *pairs)
+            for i, some in enumerate(split["references"])
+        ]
+        references = ["--references", *files["references"]]
+        return pd.read_parquet(run(merge_pairs, "pairs.parquet", "--pairs", *partial, *queries, *references, *pairs))
+
+    return vectors, tables, match
+
+
+def expected_scores(vectors, background):
+    nearest = -np.sort(-vectors["queries"] @ background.T, axis=1)[:, :3]
+    return vectors["queries"] @ vectors["references"].T - 2 * nearest.mean(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_pairs_do_not_depend_on_the_shards(described, whole):
+    """Against brute force, ties at the cut among them: rows of the first query and reference stand first."""
+    vectors, tables, match = described
+    scores = expected_scores(vectors, vectors["training"]).astype(np.float32)
+    rows = np.flatnonzero(tables["queries"].part == 0) if whole else np.arange(len(scores))
+    for per_query in (1, 6, 11):
+        query, reference = np.divmod(np.arange(len(rows) * 18), 18)
+        order = np.lexsort((reference, rows[query], -scores[rows].ravel().round(6)))[: 4 * per_query]
+        one, three = match(1, per_query, whole), match(3, per_query, whole)
+        pd.testing.assert_frame_equal(one, three)
+        np.testing.assert_allclose(one.score, scores[rows].ravel()[order], atol=1e-6)
+        assert one.reference_id.tolist() == [f"R{i}" for i in reference[order]]
+        assert one.query_id.tolist() == tables["queries"].image_id.iloc[rows[query[order]]].tolist()
+        assert one.query_part.tolist() == tables["queries"].part.iloc[rows[query[order]]].tolist()
+
+
+def test_pictures_trained_on_are_no_negatives(described, tmp_path):
+    """Every fifth training picture is a class, and so is T3, for its face (D²LV sheet, E20)."""
+    vectors, _, match = described
+
+    def scores(*flags):
+        pairs = match(per_query=3 * 18, normalising=flags)
+        return pairs.pivot(index=["query_id", "query_part"], columns="reference_id", values="score")[
+            [f"R{i}" for i in range(18)]
+        ].to_numpy()
 
     others = np.setdiff1d(np.arange(12), [0, 3, 5, 10])
     without = scores("--class-stride=5", f"--faces={tmp_path / 'faces.parquet'}")
-    np.testing.assert_allclose(without, expected(vectors["training"][others]), atol=1e-5)
-    np.testing.assert_allclose(scores(), expected(vectors["training"]), atol=1e-5)
+    np.testing.assert_allclose(without, expected_scores(vectors, vectors["training"][others]), atol=1e-5)
+    np.testing.assert_allclose(scores(), expected_scores(vectors, vectors["training"]), atol=1e-5)

@@ -186,7 +186,9 @@ def test_an_edited_module_reruns_only_what_imports_it(undisturbed):
             "cut_query_parts": 1,
             "merge_query_parts": 1,
             "describe": 1,
+            "normalise_queries": 1,
             "match_parts": 1,
+            "merge_pairs": 1,
             "vote_backbones": 1,
             "combine_families": 1,
         }

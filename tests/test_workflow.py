@@ -325,10 +325,12 @@ def test_other_shards_give_the_same_matches(finished, tmp_path):
     """Scores agree to 1e-5 and pairs too, but for those within 1e-5 of the cut."""
     shutil.copytree(finished / "results", tmp_path / "results")
     shutil.copytree(finished / ".snakemake", tmp_path / ".snakemake", ignore=shutil.ignore_patterns("locks"))
-    changed = overlay(tmp_path, images={"shards": {"training": 2, "references": 3, "queries": 1}})
+    shards = {"training": 2, "references": 3, "queries": 3}
+    changed = overlay(tmp_path, images={"shards": shards}, matching={"shards": 3})
     run = snakemake(tmp_path, "--cores", "2", "results/matching.csv", overlays=changed)
     assert run.returncode == 0, run.stderr[-4000:]
-    assert list((tmp_path / "results" / "descriptors").rglob("2-of-3.h5"))
+    for stage in ("descriptors", "matching/normalisation", "matching/parts", "matching/tiles"):
+        assert list((tmp_path / "results" / stage).rglob("2-of-3.*"))
     before = pd.read_csv(finished / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
     after = pd.read_csv(tmp_path / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
     both = before.index.intersection(after.index)
@@ -360,7 +362,7 @@ def test_new_queries_hide_no_changed_setting(finished, tmp_path):
 
 @pytest.mark.parametrize(
     "settings, rule",
-    [({"whitening": {"dimensions": 12}}, "fit_whitening"), ({"matching": {"neighbours": 8}}, "match_parts")],
+    [({"whitening": {"dimensions": 12}}, "fit_whitening"), ({"matching": {"neighbours": 8}}, "normalise_queries")],
 )
 def test_a_setting_that_the_first_check_reads_reruns_what_uses_it(finished, tmp_path, settings, rule):
     jobs = planned(snakemake(finished, "-n", overlays=overlay(tmp_path, **settings)))

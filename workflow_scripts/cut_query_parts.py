@@ -10,6 +10,7 @@ import pandas as pd
 from copytrace import parts, runtime
 from copytrace.imaging import load_image
 from copytrace.proposals import SearchSettings, propose
+from copytrace.sharding import shard_bounds
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     kinds = args.parts["kinds"]
     parts.check_kinds(kinds, [*parts.QUERY_LAYOUTS, "selective_search", "detected_overlay"], "parts.kinds")
     manifest = pd.read_parquet(args.queries)
-    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    start, stop = shard_bounds(len(manifest), args.shard, args.shards)
     queries = manifest.iloc[start:stop]
 
     with runtime.Throughput("queries", args.threads, total=len(queries)) as done:

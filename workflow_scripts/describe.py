@@ -6,6 +6,7 @@ import pandas as pd
 
 from copytrace import descriptor_files, descriptors, runtime
 from copytrace.parts import whole_pictures
+from copytrace.sharding import shard_bounds
 from copytrace.whitening import unit_length
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("--models", required=True, type=json.loads, help="name, weights, grey, blur of each model")
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--storage", choices=["float32", "float16"], required=True, help="numbers in the file")
     parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--shards", required=True, type=int)
     parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
@@ -27,7 +29,7 @@ def main() -> None:
     runtime.log_files("input", "weights", [model["weights"] for model in args.models])
     runtime.set_threads(args.threads)
     manifest = pd.read_parquet(args.manifest)
-    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    start, stop = shard_bounds(len(manifest), args.shard, args.shards)
     pictures = manifest.iloc[start:stop]
     if args.parts:
         named = list(pictures.image_id) or [""]  # a shard may have no rows, and an empty list has no type
@@ -46,7 +48,9 @@ def main() -> None:
     vectors = descriptors.describe(
         pictures, parts, models, args.scales, settings, args.threads, args.execution["workers"], finishing
     )
-    descriptor_files.write_descriptors(args.output, parts, vectors, {m.name: m.attributes() for m in models})
+    descriptor_files.write_descriptors(
+        args.output, parts, vectors, {m.name: m.attributes() for m in models}, args.storage
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from copytrace.detection.network import DetectingSettings, Detections, detect, l
 from copytrace.detection.tables import detections_table
 from copytrace.devices import keep_freed_memory, pick_device
 from copytrace.imaging import load_image
+from copytrace.sharding import shard_bounds
 
 
 class Canvases(Dataset):
@@ -42,7 +43,7 @@ def main() -> None:
     runtime.set_threads(args.threads)
     keep_freed_memory()
     manifest = pd.read_parquet(args.queries)
-    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    start, stop = shard_bounds(len(manifest), args.shard, args.shards)
     queries = manifest.iloc[start:stop]
     settings = DetectingSettings(**args.detecting)
     detector, side = load_detector(args.detector, settings)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from copytrace import runtime
 from copytrace.imaging import load_image
+from copytrace.sharding import shard_bounds
 from copytrace.verification.feature_files import write_features
 from copytrace.verification.features import Features, FeatureSettings, extract
 
@@ -27,7 +28,7 @@ def main() -> None:
     if args.pictures:
         count = min(args.pictures, len(manifest))
         manifest = manifest.iloc[np.arange(count) * len(manifest) // count]
-    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    start, stop = shard_bounds(len(manifest), args.shard, args.shards)
     pictures = manifest.iloc[start:stop]
     describe = partial(describe_file, settings=FeatureSettings(**args.features))
     with runtime.Throughput("pictures", args.threads, total=len(pictures)) as done:

@@ -6,6 +6,7 @@ from functools import partial
 import pandas as pd
 
 from copytrace import runtime
+from copytrace.sharding import shard_bounds
 from copytrace.verification.feature_files import write_features
 from copytrace.verification.features import Features, FeatureSettings, extract
 from copytrace.verification.trials import Trial, make
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_output("--output", required=True)
     args = parser.parse()
     plan = pd.read_parquet(args.plan, columns=list(Trial._fields))
-    start, stop = runtime.shard_bounds(len(plan), args.shard, args.shards)
+    start, stop = shard_bounds(len(plan), args.shard, args.shards)
     trials = [Trial(*row) for row in plan[start:stop].to_numpy()]
     foreign = list(pd.read_parquet(args.foreign)["path"])
     describe = partial(describe_trial, foreign=foreign, seed=args.seed, settings=FeatureSettings(**args.features))

@@ -9,6 +9,7 @@ import pandas as pd
 from copytrace import runtime
 from copytrace.faces import FaceSettings, count_faces
 from copytrace.imaging import load_image
+from copytrace.sharding import shard_bounds
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_output("--output", required=True)
     args = parser.parse()
     manifest = pd.read_parquet(args.manifest)
-    start, stop = runtime.shard_bounds(len(manifest), args.shard, args.shards)
+    start, stop = shard_bounds(len(manifest), args.shard, args.shards)
     pictures = manifest.iloc[start:stop]
 
     settings = FaceSettings(*(args.faces[key] for key in ("model", "upsample", "max_side")))

@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--scales", required=True, type=int, nargs="+")
     parser.add_argument("--descriptors", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--whitening", required=True, type=json.loads, help="the section of that name")
+    parser.add_argument("--storage", choices=["float32", "float16"], required=True, help="numbers in the file")
     parser.add_argument("--execution", required=True, type=json.loads, help="the section of that name")
     parser.add_argument("--threads", required=True, type=int)
     parser.add_output("--sample", required=True, help="descriptor file of the sample to write")
@@ -53,7 +54,9 @@ def main() -> None:
     }
     descriptor_files.write_whitening(args.output, whitenings)
     whitened = {key: whitening.apply(features[key]) for key, whitening in whitenings.items()}
-    descriptor_files.write_descriptors(args.sample, parts, whitened, {m.name: m.attributes() for m in models})
+    descriptor_files.write_descriptors(
+        args.sample, parts, whitened, {m.name: m.attributes() for m in models}, args.storage
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import pandas as pd
 
 from copytrace import manifests, runtime
 from copytrace.imaging import MAX_PIXELS
+from copytrace.sharding import shard_bounds
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     runtime.set_threads(args.threads)
 
     listing = pd.read_parquet(args.listing)
-    start, stop = runtime.shard_bounds(len(listing), args.shard, args.shards)
+    start, stop = shard_bounds(len(listing), args.shard, args.shards)
     listing = listing.iloc[start:stop]
     runtime.log_files("input", "pictures", list(listing["path"]))
     # An AVIF file can hold a larger picture than its header says, and nothing shows that before it is decoded.

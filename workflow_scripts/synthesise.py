@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from copytrace import runtime
+from copytrace.sharding import shard_bounds
 from copytrace.synthesis.classes import class_table
 from copytrace.synthesis.foreign import ForeignPictures
 from copytrace.synthesis.rendering import Renderer, render_classes
@@ -38,7 +39,7 @@ def main() -> None:
             args.family,
             len(classes),
         )
-    start, stop = runtime.shard_bounds(len(classes), args.shard, args.shards)
+    start, stop = shard_bounds(len(classes), args.shard, args.shards)
 
     backgrounds = ForeignPictures(pd.read_parquet(args.backgrounds, columns=["path"])["path"].tolist())
     renderer = Renderer.from_settings(args.seed, args.family, args.synthesis, args.family_settings, backgrounds)

@@ -19,6 +19,7 @@ from copytrace.configuration import Config
 from copytrace.descriptor_files import BLOCK_ROWS
 
 FLOAT, DOUBLE = 4, 8  # bytes
+STORED = {"float32": 4, "float16": 2}
 
 #: Parts of each kind in a picture; those of selective search depend on the picture.
 QUERY_PARTS = {"whole": 1, "rotation": 3, "mirror": 1, "centre": 1, "third": 4, "half": 4}
@@ -28,8 +29,8 @@ TILES = {"whole": 1, "grid2": 4, "centre": 1, "grid3": 9, "third": 4}
 KEYPOINT, INDEXED, PAGES = 144, {"exact": 520, "ivf_sq8": 136, "ivf_pq": 8}, 96
 GREY_PICTURE = 160 * 120
 
-#: Matching: bytes of a row's name and part, and of a pair while lists are merged.
-NAME, PAIR = 60, 150
+#: Matching: bytes of a row's name and part, of a pair while lists are merged, and on disk by its rows.
+NAME, PAIR, PAIR_ROWS = 60, 150, 14
 
 
 @dataclass(frozen=True)
@@ -383,7 +384,7 @@ class _Plan:
                         stored += FLOAT * width * kept
                         fitting = max(fitting, DOUBLE * (rows + 3 * width) * width)
                     passes += rows
-                    stored += FLOAT * kept * rows
+                    stored += STORED[section["storage"]] * kept * rows
             # vectors of all models and scales, one of them twice while its batches are joined; then the fit
             memory = max(memory, held + max(longest, active, fitting))
         return Work(
@@ -411,35 +412,51 @@ class _Plan:
         return min(track, whitened) if self.whitened(unit) else track
 
     def matching(self) -> Iterator[Work]:
-        tiles = self.described()["tiles"]
-        yield self.searching("match_parts", self.matched(), self.parts["queries"], "references")
-        yield self.searching("match_tiles", tiles, self.count["queries"], "tiles")
-
-    def searching(self, rule: str, units: list[str], queries: int, role: str) -> Work:
-        """Jobs that hold `queries` vectors against background and references, per model and scale."""
-        dimensions = self.config["whitening"]["dimensions"]
-        training = self.count["training"]
+        parts, units = self.matched(), self.described()["tiles"]
+        training, queries = self.count["training"], self.count["queries"]
         everything = self.config["matching"]["background"] == "all"
         background = training if everything else min(self.config["whitening"]["samples"], training)
-        references = self.parts["tiles"] if role == "tiles" else self.count["references"]
+        # one after the other, as the rules: each unit's queries, then what it is held against
+        yield self.searching("normalise_queries", list(dict.fromkeys(parts + units)), self.parts["queries"], background)
+        yield self.searching("match_parts", parts, self.parts["queries"], self.count["references"])
+        yield self.searching("match_tiles", units, queries, self.parts["tiles"])
+        yield self.merging("merge_pairs", parts, self.count["references"])
+        yield self.merging("merge_tile_pairs", units, self.parts["tiles"])
+
+    def searching(self, rule: str, units: list[str], queries: int, others: int) -> Work:
+        """Jobs that hold `queries` vectors against `others`, per model and scale."""
+        normalises = rule == "normalise_queries"
+        role = "tiles" if rule == "match_tiles" else "queries"
         searches = sum(len(self.units[unit]) * len(self.scales(unit, role)) for unit in units)
-        similarities = searches * queries * (background + references)
-        pairs = self.config["matching"]["pairs_per_query"] * self.count["queries"]
-        row = self.pictures.row_bytes
-        # queries, two files of the background, and a block of references without and with the bias's coordinate
-        vectors = queries + 2 * _largest(background, self.shards["training"])
-        vectors += 2 * min(_largest(references, self.shards["references"]), BLOCK_ROWS)
-        names = NAME * (self.parts["queries"] + references)
+        similarities = searches * queries * others
+        dimensions, shards = self.config["whitening"]["dimensions"], self.config["matching"]["shards"]
+        pairs = 0 if normalises else self.kept()
+        held = _largest(queries, shards) if normalises else queries
         return Work(
-            "matching", rule, "match_parts.py", len(units), similarities, "similarities",
+            "matching", rule, "normalise_queries.py" if normalises else "match_parts.py", shards * len(units),
+            similarities, "similarities",
             tasks={"search": similarities * dimensions},
-            stored=None if row is None else row * pairs * searches,
-            memory=FLOAT * dimensions * vectors + PAIR * pairs + names,
+            stored=FLOAT * searches * queries if normalises else PAIR_ROWS * pairs * searches * shards,
+            memory=search_memory(held, others, pairs, dimensions, self.parts["queries"]),
         )  # fmt: skip
 
+    def merging(self, rule: str, units: list[str], references: int) -> Work:
+        """Jobs that join the shards of a search."""
+        role = "tiles" if rule == "merge_tile_pairs" else "queries"
+        lists = [len(self.units[unit]) * len(self.scales(unit, role)) for unit in units]
+        row = self.pictures.row_bytes
+        return Work(
+            "matching", rule, "merge_pairs.py", len(units), len(units), "jobs",
+            stored=None if row is None else row * self.kept() * sum(lists),
+            memory=merge_memory(self.kept() * max(lists, default=0), self.parts["queries"] + references),
+        )  # fmt: skip
+
+    def kept(self) -> int:
+        """Pairs that a model keeps at a scale."""
+        return self.config["matching"]["pairs_per_query"] * self.count["queries"]
+
     def ensembling(self) -> Iterator[Work]:
-        pairs = self.config["matching"]["pairs_per_query"] * self.count["queries"]
-        rows = pairs * len(self.backbones)
+        rows = self.kept() * len(self.backbones)
         voted = rows * len(self.config["scales"]) * len(self.families)
         tiles = rows * len(self.config["tiles"]["scales"]) * len(self.tile_families)
         of_pairs = rows * len(self.config["second_submission"]["scales"]) * len(self.pair_families)
@@ -684,6 +701,18 @@ def _heads(cost: Cost, section: Mapping[str, Any]) -> tuple[int, int]:
 def _filled(rows: int, batch: int) -> int:
     """Rows with the empty ones that fill up the last batch."""
     return -(-rows // batch) * batch
+
+
+def search_memory(queries: int, others: int, pairs: int, dimensions: int, parts: int) -> int:
+    """Bytes that a job of the search holds: its queries, a block of the others as it is read and as it is used,
+    the pairs, and the names of all query parts.
+    """
+    return FLOAT * dimensions * (queries + 2 * min(others, BLOCK_ROWS)) + PAIR * pairs + NAME * parts
+
+
+def merge_memory(pairs: int, names: int) -> int:
+    """Bytes that merging the shards of a search holds: the pairs of all scales, and the names on both sides."""
+    return PAIR * pairs + NAME * names
 
 
 def _largest(rows: int, shards: int) -> int:

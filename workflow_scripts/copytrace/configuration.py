@@ -161,11 +161,7 @@ def check(config: Config) -> None:
     _check_verification(config)
     _check_pictures(config)
     _check_results(config)
-    copies, shards = config["evaluation"]["validation_copies"], config["images"]["shards"]["validation"]
-    if shards > copies:
-        raise InputError(
-            f"images.shards.validation asks for {shards} jobs, but evaluation.validation_copies is only {copies}"
-        )
+    _check_shards(config)
     if uses_sample(config):
         counts.check(demand(config), sample_pictures(config))
 
@@ -332,6 +328,19 @@ def _check_descriptor_track(config: Config) -> None:
         raise InputError(
             f"descriptor_track.replacement.confidence is {confidence}, but parts.kinds does not name detected_overlay: "
             "there is no detector"
+        )
+
+
+def _check_shards(config: Config) -> None:
+    shards = config["images"]["shards"]
+    for role in ("queries", "references"):
+        files, searches = shards[role], config["matching"]["shards"]
+        if searches > files:
+            raise InputError(f"matching.shards asks for {searches} jobs, but images.shards.{role} is only {files}")
+    copies, jobs = config["evaluation"]["validation_copies"], shards["validation"]
+    if jobs > copies:
+        raise InputError(
+            f"images.shards.validation asks for {jobs} jobs, but evaluation.validation_copies is only {copies}"
         )
 
 

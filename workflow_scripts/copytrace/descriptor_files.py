@@ -1,15 +1,17 @@
 """Descriptor and whitening files: how descriptors lie on disk between the stages.
 
-Descriptor file (HDF5): `image_ids` [n], `parts` int16 [n], and per model a group MODEL with `vectors/SCALE`, float32
-[n, d]; the group's attributes name the weights, their digest and the preprocessing. Whitening file: groups
-MODEL/SCALE with `mean` [d] and `matrix` [d, k]. Loads no torch: the matching stage reads these files without it.
+Descriptor file (HDF5): `image_ids` [n], `parts` int16 [n], and per model a group MODEL with `vectors/SCALE` [n, d],
+float32 or float16, which are read as float32; the group's attributes name the weights, their digest and the
+preprocessing. Whitening file: groups MODEL/SCALE with `mean` [d] and `matrix` [d, k]. Normalisation file: MODEL/SCALE,
+float32 [n]. Loads no torch: the matching stage reads these files without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -23,10 +25,15 @@ from copytrace.whitening import Whitening
 BLOCK_ROWS = 65_536
 
 Vectors = Mapping[tuple[str, int], np.ndarray]  # (model, scale) → [n, d]
+Storage = Literal["float32", "float16"]
 
 
 def write_descriptors(
-    path: str | Path, parts: pd.DataFrame, vectors: Vectors, attributes: Mapping[str, Mapping[str, str]]
+    path: str | Path,
+    parts: pd.DataFrame,
+    vectors: Vectors,
+    attributes: Mapping[str, Mapping[str, str]],
+    storage: Storage = "float32",
 ) -> None:
     """Write a descriptor file; `parts` holds the rows that `vectors` describe, `attributes` those of each model."""
     with new_file(path) as file:
@@ -35,7 +42,7 @@ def write_descriptors(
         for model, named in attributes.items():
             file.create_group(model).attrs.update(named)
         for (model, scale), block in vectors.items():
-            file[f"{model}/vectors/{scale}"] = block.astype(np.float32, copy=False)
+            file[f"{model}/vectors/{scale}"] = block.astype(storage, copy=False)
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def new_file(path: str | Path) -> Iterator[h5py.File]:
         yield file
 
 
-def read_rows(paths: list[str]) -> pd.DataFrame:
+def read_rows(paths: Sequence[str]) -> pd.DataFrame:
     """The described rows of descriptor files, one after the other: `image_id, part`."""
     tables = []
     for path in paths:
@@ -58,10 +65,16 @@ def read_rows(paths: list[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def count_rows(path: str) -> int:
+    """How many rows a descriptor file has."""
+    with open_descriptors(path) as file:
+        return len(file["parts"])
+
+
 def read_vectors(path: str, model: str, scale: int) -> np.ndarray:
     """One model's descriptors of one file and scale: float32 [n, d]."""
     with open_descriptors(path) as file:
-        return file[f"{model}/vectors/{scale}"][:]
+        return file[f"{model}/vectors/{scale}"][:].astype(np.float32, copy=False)
 
 
 def read_blocks(path: str, model: str, scale: int) -> Iterator[np.ndarray]:
@@ -69,10 +82,10 @@ def read_blocks(path: str, model: str, scale: int) -> Iterator[np.ndarray]:
     with open_descriptors(path) as file:
         vectors = file[f"{model}/vectors/{scale}"]
         for start in range(0, len(vectors), BLOCK_ROWS):
-            yield vectors[start : start + BLOCK_ROWS]
+            yield vectors[start : start + BLOCK_ROWS].astype(np.float32, copy=False)
 
 
-def read_chosen(paths: list[str], model: str, scale: int, chosen: np.ndarray) -> np.ndarray:
+def read_chosen(paths: Sequence[str], model: str, scale: int, chosen: np.ndarray) -> np.ndarray:
     """Those rows of some files, one after the other, for which `chosen` [all rows] is true: float32 [k, d].
 
     Beside them no more than two blocks are held.
@@ -80,13 +93,20 @@ def read_chosen(paths: list[str], model: str, scale: int, chosen: np.ndarray) ->
     with open_descriptors(paths[0]) as file:
         dimensions = file[f"{model}/vectors/{scale}"].shape[1]
     vectors = np.empty((np.count_nonzero(chosen), dimensions), np.float32)
-    row = filled = 0
+    filled = 0
+    for block in read_chosen_blocks(paths, model, scale, chosen):
+        vectors[filled : filled + len(block)] = block
+        filled += len(block)
+    return vectors
+
+
+def read_chosen_blocks(paths: Sequence[str], model: str, scale: int, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The same a block of rows at a time, each at most `BLOCK_ROWS`."""
+    row = 0
     for path in paths:
         for block in read_blocks(path, model, scale):
-            kept = block[chosen[row : row + len(block)]]
-            vectors[filled : filled + len(kept)] = kept
-            row, filled = row + len(block), filled + len(kept)
-    return vectors
+            yield block[chosen[row : row + len(block)]]
+            row += len(block)
 
 
 def open_descriptors(path: str) -> h5py.File:
@@ -110,3 +130,19 @@ def read_whitening(path: str, model: str, scale: int) -> Whitening:
     with open_descriptors(path) as file:
         group = file[f"{model}/{scale}"]
         return Whitening(group["mean"][:], group["matrix"][:])
+
+
+def write_bias(path: str | Path, bias: Mapping[tuple[str, int], np.ndarray]) -> None:
+    """Write what score normalisation subtracts from each described row: MODEL/SCALE, float32 [n]."""
+    with new_file(path) as file:
+        for (model, scale), values in bias.items():
+            file[f"{model}/{scale}"] = values
+
+
+def read_bias(paths: Sequence[str], model: str, scale: int) -> np.ndarray:
+    """The same of several files, one after the other: float32 [n]."""
+    values = []
+    for path in paths:
+        with open_descriptors(path) as file:
+            values.append(file[f"{model}/{scale}"][:])
+    return np.concatenate(values)

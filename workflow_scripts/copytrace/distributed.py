@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 from copytrace.errors import InputError, ProcessLost
-from copytrace.runtime import shard_bounds
+from copytrace.sharding import shard_bounds
 
 log = logging.getLogger("copytrace")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from copytrace import search
 
@@ -69,6 +70,29 @@ class Pairs:
 
     def __getitem__(self, chosen: np.ndarray) -> Pairs:
         return Pairs(self.query[chosen], self.reference[chosen], self.score[chosen])
+
+    def table(self, model: str, scale: int) -> pd.DataFrame:
+        """As columns `model, scale, query, reference, score`."""
+        return pd.DataFrame(
+            {
+                "model": model,
+                "scale": np.int32(scale),
+                "query": self.query,
+                "reference": self.reference,
+                "score": self.score,
+            }
+        )
+
+
+def read_pairs(path: str, model: str, scale: int) -> Pairs:
+    """One model's and scale's pairs of a shard's table, as `Pairs.table` wrote them."""
+    table = pd.read_parquet(path, filters=[("model", "==", model), ("scale", "==", scale)])
+    return Pairs(*(table[name].to_numpy() for name in ("query", "reference", "score")))
+
+
+def chosen_parts(parts: pd.DataFrame, whole: bool) -> np.ndarray:
+    """Which of the described rows `image_id, part` are searched for, bool [n]: whole pictures only, or all."""
+    return parts["part"].to_numpy() == 0 if whole else np.ones(len(parts), bool)
 
 
 def best_pairs(

@@ -99,13 +99,6 @@ def generator(*identity: object) -> np.random.Generator:
     return np.random.default_rng(derive_seed(*identity))
 
 
-def shard_bounds(rows: int, shard: int, shards: int) -> tuple[int, int]:
-    """Rows [start, stop) of shard `shard` of `shards`: ⌊iN/n⌋ … ⌊(i+1)N/n⌋."""
-    if not 0 <= shard < shards:
-        raise ValueError(f"shard {shard} of {shards} does not exist")
-    return shard * rows // shards, (shard + 1) * rows // shards
-
-
 def set_threads(threads: int) -> None:
     """Hold torch, OpenCV, FAISS and Arrow, where they are loaded, and processes started from here to `threads` threads.
 
