@@ -4,7 +4,7 @@
 
 For every model and scale: queries, references and the whitening's sample as background are rounded to float16 and to
 bf16, searched as the run does, and compared with the search of the vectors as they are stored. Exit status 1 where
-micro-AP changes by more than 0.005 in the mean.
+float16, which `descriptors.storage` offers, changes micro-AP by more than 0.005 in the mean.
 """
 
 import side_by_side  # first: it sets the threads and finds the library
@@ -56,16 +56,15 @@ def main() -> None:
     print("| | pairs in common | score: largest difference | micro-AP: mean | change: mean | smallest | largest |")
     print("|---|---|---|---|---|---|---|")
     stored = table[table.kind == "as stored"].set_index(["model", "scale"]).micro_ap
-    worst = 0.0
     for kind in KINDS:
         some = table[table.kind == kind].set_index(["model", "scale"])
         change = some.micro_ap - stored
-        worst = max(worst, abs(change.mean()))
         print(
             f"| {kind} | {some.common.mean():.4f} | {some.difference.max():.1e} | {some.micro_ap.mean():.4f} | "
             f"{change.mean():+.5f} | {change.min():+.4f} | {change.max():+.4f} |"
         )
-    sys.exit(worst > 0.005)
+    changed = table[table.kind == "float16"].micro_ap.mean() - stored.mean()
+    sys.exit(abs(changed) > 0.005)
 
 
 def compare(

@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from running import DEADLINE
 
 from copytrace import ensembling, imaging, matching, pdq, proposals
 from copytrace.synthesis import operations
@@ -117,6 +120,20 @@ def test_rates_and_ratios_are_those_of_the_clock(benchmark, monkeypatch, capsys)
     assert "| ours | 5 (5 to 5) | | |" in printed
     assert "| other | 2.5 (1.25 to 10) | 2 (0.5 to 4) | equal |" in printed
     assert order == ["ours", "other"] * 2 + ["other", "ours"] + ["ours", "other"]
+
+
+def test_matching_at_size_compares_one_job_with_several(tmp_path, monkeypatch):
+    """At a tiny share of the paper's size; the memory of a job that has next to no data is below its bound."""
+    arguments = ["--share", "0.0002", "--dimensions", "16", "--shards", "2", "--folder", tmp_path]
+    command = [sys.executable, BENCHMARKS / "matching_at_size.py", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("pairs equal") == 2
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| m")]
+    assert [row[0] for row in rows] == ["| match_parts, references", "| merge_pairs, references"] * 2 + [
+        "| match_parts, tiles", "| merge_pairs, tiles"
+    ] * 2  # fmt: skip
+    assert all(row[-1] == "True |" for row in rows)
 
 
 def test_pretraining_is_measured_on_copies_of_unseen_photographs(tmp_path, monkeypatch, capsys):

@@ -41,8 +41,8 @@ def changed(before, after):
         (
             "search",  # through `matching`
             {
-                *("match_parts.py", "measure_training_gain.py", "measure_rates.py"),
-                *("stretch_descriptors.py", "evaluate_descriptors.py"),
+                *("normalise_queries.py", "match_parts.py", "merge_pairs.py", "measure_training_gain.py"),
+                *("stretch_descriptors.py", "evaluate_descriptors.py", "measure_rates.py"),
             },
         ),
     ],
@@ -68,7 +68,8 @@ def test_comments_docstrings_and_layout_change_nothing(scripts):
 
 def test_table_scripts_load_no_torch():
     """Their environments have none, and starting it would take longer than their work."""
-    light = ["combine_families", "vote_backbones", "evaluate", "merge_tables", "match_parts", "cut_reference_tiles"]
+    light = ["combine_families", "vote_backbones", "evaluate", "merge_tables", "cut_reference_tiles"]
+    light += ["normalise_queries", "match_parts", "merge_pairs"]
     light += ["extract_features", "index_references", "index_background", "measure_pairs", "judge_pairs"]
     light += ["choose_trial_pictures", "plan_trials", "extract_trials", "fit_fusion"]
     light += ["evaluate_matches", "draw_evidence"]

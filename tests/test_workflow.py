@@ -4,13 +4,15 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from running import MICRO, REPOSITORY, planned, snakemake
+from running import DEADLINE, MICRO, REPOSITORY, planned, snakemake
 
 from copytrace import submission
 from copytrace.networks.weights import read_weights
@@ -338,6 +340,19 @@ def test_other_shards_give_the_same_matches(finished, tmp_path):
     cut = min(before.min(), after.min()) + 1e-5
     assert (before.drop(both) <= cut).all()
     assert (after.drop(both) <= cut).all()
+
+
+def test_float16_is_measured_on_a_finished_run(finished):
+    """Of vectors of 16 numbers: similarities differ by a few thousandths of one at most, pairs hardly."""
+    command = [sys.executable, REPOSITORY / "benchmarks" / "storage.py", "--results", finished / "results"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 models" in done.stdout
+    rows = {line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in done.stdout.splitlines() if "| " in line}
+    assert rows["as stored"][:2] == ["1.0000", "0.0e+00"]
+    for kind, closeness in (("float16", 2e-3), ("bf16", 2e-2)):
+        common, difference = map(float, rows[kind][:2])
+        assert 0.97 < common <= 1 and 0 < difference < closeness
 
 
 def test_drawing_more_references_redraws_no_training_pictures(finished, tmp_path):
