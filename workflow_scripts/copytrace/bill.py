@@ -29,6 +29,9 @@ TILES = {"whole": 1, "grid2": 4, "centre": 1, "grid3": 9, "third": 4}
 KEYPOINT, INDEXED, PAGES = 144, {"exact": 520, "ivf_sq8": 136, "ivf_pq": 8}, 96
 GREY_PICTURE = 160 * 120
 
+#: Lists of such an index that are found one by one; of more a graph looks at 64 nodes of 64 links (`descriptor_index`).
+FLAT_LISTS, VISITED = 4096, 64 * 64
+
 #: Matching: bytes of a row's name and part, of a pair while lists are merged, and on disk by its rows.
 NAME, PAIR, PAIR_ROWS = 60, 150, 14
 
@@ -666,9 +669,13 @@ def searched(keypoints: float, index: Mapping[str, Any]) -> float:
 
 
 def indexing_multiply_adds(keypoints: float, index: Mapping[str, Any]) -> float:
-    """Of the k-means that places the lists, 25 rounds over 64 keypoints a list, and of finding each keypoint's list."""
+    """Of the k-means that places the lists, 25 rounds over 64 keypoints a list, and of finding each keypoint's list.
+
+    Many lists are found through a graph, which looks at `VISITED` of them at most.
+    """
     lists = lists_of(keypoints, index)
-    return 128.0 * lists * (25 * 64 * lists + keypoints)
+    looked_at = lists if lists <= FLAT_LISTS else VISITED
+    return 128.0 * (25 * 64 * lists * lists + looked_at * keypoints)
 
 
 def layers(widths: Sequence[int]) -> int:
