@@ -25,7 +25,7 @@ import numpy as np
 
 from copytrace import matching, runtime, search
 from copytrace.devices import processor_has_bf16
-from copytrace.low_precision import LowPrecision
+from copytrace.low_precision import low_precision_index
 from copytrace.matching import Pairs
 
 
@@ -54,7 +54,7 @@ def compare(kind: str, clusters: int, args: argparse.Namespace) -> bool:
         f"{kind}: {args.queries:,} queries x {args.references:,} references of {args.dimensions} dimensions, "
         f"{count:,} best pairs; FAISS alone is exact from k = {needed:,} on"
     )
-    low = {"copytrace, low precision first": LowPrecision} if processor_has_bf16() else {}
+    low = {"copytrace, low precision first": low_precision_index} if processor_has_bf16() else {}
     ours = low | {"copytrace, float32": search.Products}
     return side_by_side.compare(
         {

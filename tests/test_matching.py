@@ -140,12 +140,17 @@ def test_no_pair_is_lost_to_low_precision(upwards, length):
 
 
 def test_large_searches_take_low_precision_where_the_processor_has_it(monkeypatch):
-    for native, expected in ((True, low_precision.LowPrecision), (False, search.index)):
+    for native, expected in ((True, low_precision.low_precision_index), (False, search.index)):
         monkeypatch.setattr("copytrace.devices.processor_has_bf16", lambda native=native: native)
         assert low_precision.index_for(low_precision.LARGE - 1) == search.index
         assert low_precision.index_for(low_precision.LARGE) == expected
     monkeypatch.setattr(search, "on_gpu", lambda: True)
     assert low_precision.index_for(low_precision.LARGE) == search.index
+    few = np.ones((low_precision.WORTH_ROUNDING - 1, 2), np.float32)
+    assert isinstance(low_precision.low_precision_index(few), search.Products)
+    assert isinstance(
+        low_precision.low_precision_index(np.ones((len(few) + 1, 2), np.float32)), low_precision.LowPrecision
+    )
 
 
 def test_a_bound_spares_most_products_a_second_look(monkeypatch):

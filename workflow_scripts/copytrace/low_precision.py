@@ -22,6 +22,9 @@ LARGE = 2e11
 # both, and that of a sum of thousands of terms in float32.
 DOUBT = 2 * 2**-9 + 2**-18 + 1e-4
 
+# References of a block from which on it is worth rounding them.
+WORTH_ROUNDING = 1024
+
 # Share of candidates from which on all products are computed in float32 instead of one by one.
 MANY = 0.01
 
@@ -35,7 +38,12 @@ def index_for(multiply_adds: float) -> Callable[[np.ndarray], search.Index]:
         return search.index
     from copytrace.devices import processor_has_bf16
 
-    return LowPrecision if processor_has_bf16() else search.index
+    return low_precision_index if processor_has_bf16() else search.index
+
+
+def low_precision_index(references: np.ndarray) -> search.Index:
+    """An index of `references`, float32 [r, d]; of the first few, while bounds are low, nearly all are candidates."""
+    return LowPrecision(references) if len(references) >= WORTH_ROUNDING else search.Products(references)
 
 
 class LowPrecision:
