@@ -32,7 +32,6 @@ SCRIPTS = REPOSITORY / "workflow_scripts"
 METHODS = ("barlow_twins", "momentum_teacher")
 AREA = [0.3, 1.0]  # of a picture that a view shows; published: from 0.08, which retrieved worse after 200 steps
 BATCH = 64
-WHOLE = pd.DataFrame({"x0": [0], "y0": [0], "x1": [0], "y1": [0], "rotation": [0], "mirrored": [False]})
 
 
 def main() -> None:
@@ -118,7 +117,8 @@ def pictures(paths: pd.Series, side: int) -> torch.Tensor:
     squares = []
     for path in paths:
         image = Preprocessing().apply(imaging.load_image(path))
-        squares.append(cut_to_scale(image, WHOLE.assign(x1=image.width, y1=image.height), side)[0])
+        whole = np.array([[0, 0, image.width, image.height, 0, False]])
+        squares.append(cut_to_scale(image, whole, side)[0])
     return torch.from_numpy(np.stack(squares))
 
 

@@ -66,16 +66,17 @@ def compare(
     ours, *others = ways
     print(f"{processor()}; {repeats} rounds; median (smallest to largest)\n")
     print(f"| | {unit}/s | rate of {ours} ÷ this rate | result |\n|---|---|---|---|")
-    print(f"| {ours} | {_spread([amount / s for s in seconds[ours]])} | | |")
+    print(f"| {ours} | {spread([amount / s for s in seconds[ours]])} | | |")
     for name, agrees in zip(others, equal, strict=True):
         ratios = [other / own for own, other in zip(seconds[ours], seconds[name], strict=True)]
         rates = [amount / s for s in seconds[name]]
-        print(f"| {name} | {_spread(rates)} | {_spread(ratios)} | {'equal' if agrees else 'DIFFERENT'} |")
+        print(f"| {name} | {spread(rates)} | {spread(ratios)} | {'equal' if agrees else 'DIFFERENT'} |")
     print(flush=True)
     return all(equal)
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Median (smallest to largest)."""
     middle, low, high = (_rounded(value) for value in (statistics.median(values), min(values), max(values)))
     return f"{middle} ({low} to {high})"
 

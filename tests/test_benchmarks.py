@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 from running import DEADLINE
 
-from copytrace import ensembling, imaging, matching, pdq, proposals
+from copytrace import descriptors, ensembling, imaging, matching, pdq, proposals
 from copytrace.synthesis import operations
 from copytrace.verification import geometry
 
@@ -24,6 +24,11 @@ CASES = {
         ["--side", "64", "--count", "3"],
         (imaging, "load_image"),
         lambda picture: picture ^ 1,
+    ),
+    "describing": (
+        ["--side", "64", "--count", "3", "--networks", "resnet10_tiny", "--scales", "48", "32"],
+        (descriptors, "describe"),
+        lambda described: {key: vectors[::-1] for key, vectors in described.items()},
     ),
     "search": (
         ["--queries", "60", "--references", "200", "--dimensions", "16", "--pairs", "180"],
@@ -91,6 +96,13 @@ def test_a_wrong_result_is_noticed(name, benchmark, monkeypatch):
     status, printed = benchmark(name, arguments)
     assert status == 1
     assert "DIFFERENT" in printed
+
+
+def test_a_share_below_the_wanted_one_ends_describing_with_status_1(benchmark):
+    arguments, _, _ = CASES["describing"]
+    status, printed = benchmark("describing", [*arguments, "--minimum", "1000"])
+    assert status == 1
+    assert "DIFFERENT" not in printed
 
 
 def test_rates_and_ratios_are_those_of_the_clock(benchmark, monkeypatch, capsys):

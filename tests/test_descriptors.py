@@ -1,5 +1,10 @@
 """Whitening, preprocessing and descriptor files."""
 
+import dataclasses
+import platform
+import resource
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +12,13 @@ import torch
 from PIL import Image
 
 from copytrace import descriptor_files, descriptors
+from copytrace.devices import keep_freed_memory
 from copytrace.errors import InputError
+from copytrace.imaging import load_image
 from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
-from copytrace.parts import fixed_query_parts, parts_table
-from copytrace.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, cut_to_scale, to_network_input
+from copytrace.parts import fixed_query_parts, parts_table, whole_pictures
+from copytrace.preprocessing import CUT, IMAGENET_MEAN, IMAGENET_STD, Preprocessing, cut_to_scale, to_network_input
 from copytrace.whitening import fit_whitening
 
 
@@ -40,7 +47,8 @@ def picture(height=60, width=90):
 
 
 def query_parts(width, height, kinds):
-    return parts_table([fixed_query_parts(width, height, kinds)], pd.Series(["q"]), kinds)
+    table = parts_table([fixed_query_parts(width, height, kinds)], pd.Series(["q"]), kinds)
+    return table[CUT].to_numpy(int)
 
 
 def test_parts_are_cut_then_turned_then_mirrored():
@@ -78,6 +86,10 @@ def test_network_input_is_normalised():
     expected = (batch[1, 2, 3, 0].item() / 255 - IMAGENET_MEAN[0]) / IMAGENET_STD[0]
     assert x.shape == (2, 3, 5, 4)
     assert x[1, 0, 2, 3].item() == pytest.approx(expected, abs=1e-5)
+    mean, std = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    every = (batch.numpy().transpose(0, 3, 1, 2) / 255 - mean) / std
+    np.testing.assert_allclose(x, every, atol=1e-5)
+    assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.fixture
@@ -107,6 +119,53 @@ def test_every_part_is_described_in_order_whatever_the_batch(described):
     for key, vectors in together.items():
         assert vectors.shape == (len(parts), models[0].network.backbone.feature_dim)
         np.testing.assert_allclose(vectors, alone[key], rtol=1e-3, atol=1e-4)
+
+
+def test_other_processes_load_the_same_with_few_open_files(described):
+    """Each tensor that a process hands over takes an open file, and systems allow few: 1,024 by default."""
+    manifest, _, models, settings = described
+    many = pd.concat([manifest] * 30, ignore_index=True)
+    many["image_id"] = [f"{number}" for number in many.index]
+    parts = whole_pictures(many)
+    batch = dataclasses.replace(settings, batch=100)
+    expected = descriptors.describe(many, parts, models, [32, 48], batch, threads=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 100, hard))
+    try:
+        loaded = descriptors.describe(many, parts, models, [32, 48], batch, threads=1, workers=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for key, vectors in expected.items():
+        np.testing.assert_array_equal(loaded[key], vectors)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_are_full_and_in_order_however_many_load(described, workers):
+    manifest, parts, _, _ = described
+    variants = [(Preprocessing(), 32), (Preprocessing(grey=True), 48)]
+    batches = list(descriptors.load_parts(manifest, parts, variants, 7, workers))
+    assert [len(batch[0]) for batch in batches] == [7] * 5 + [5]
+    rows = parts[CUT].to_numpy()
+    for number, (preprocessing, scale) in enumerate(variants):
+        joined = torch.cat([batch[number] for batch in batches]).numpy()
+        for row, (image_id, path) in enumerate(zip(parts.image_id, np.repeat(manifest.path, 8))):
+            assert image_id == manifest.image_id[manifest.path == path].item()
+            image = preprocessing.apply(load_image(path))
+            np.testing.assert_array_equal(joined[row], cut_to_scale(image, rows[row : row + 1], scale)[0])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no such setting")
+def test_freed_memory_is_used_again():
+    """Maps of 64 MB, more than glibc keeps by itself: soon a network runs without a page that has to be cleared."""
+    keep_freed_memory()
+    network = CopyModel(create_backbone("resnet10_half")).eval()
+    pictures = torch.zeros(128, 3, 128, 128)
+    pages = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        network.descriptor(pictures)
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(pages) < 2**26 / resource.getpagesize() / 10
 
 
 def test_batches_are_whitened_as_all_are_together(described):

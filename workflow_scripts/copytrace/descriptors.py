@@ -6,7 +6,6 @@ How they are stored is `descriptor_files`' matter.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from copytrace import runtime
 from copytrace.devices import autocast, keep_freed_memory, pick_device
 from copytrace.imaging import load_image
 from copytrace.networks.model import CopyModel, Kind, load_copy_model
-from copytrace.preprocessing import Preprocessing, cut_to_scale, to_network_input
+from copytrace.preprocessing import CUT, Preprocessing, cut_to_scale, to_network_input
 from copytrace.provenance import file_digest
 
 #: What makes descriptors of raw ones: float32 [n, d] → [n, k].
@@ -74,9 +73,10 @@ class _Pictures(Dataset):
     """Item: the parts of one picture as uint8 [parts, scale, scale, 3] for every (preprocessing, scale)."""
 
     def __init__(self, pictures: pd.DataFrame, parts: pd.DataFrame, variants: list[tuple[Preprocessing, int]]):
-        self.paths, self.variants = list(pictures.path), variants
-        groups = parts.groupby("image_id", sort=False).indices
-        self.parts = [parts.iloc[groups[image_id]] for image_id in pictures.image_id]
+        self.paths, self.image_ids, self.variants = list(pictures.path), list(pictures.image_id), variants
+        self.rows = parts.groupby("image_id", sort=False).indices
+        # of a table's rows one by one pandas makes a table each: slower than to cut and resize a small picture
+        self.cuts = parts[CUT].to_numpy(np.int64)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -84,7 +84,8 @@ class _Pictures(Dataset):
     def __getitem__(self, i: int) -> list[torch.Tensor]:
         picture = load_image(self.paths[i])
         images = {preprocessing: preprocessing.apply(picture) for preprocessing, _ in self.variants}
-        return [torch.from_numpy(cut_to_scale(images[p], self.parts[i], scale)) for p, scale in self.variants]
+        cuts = self.cuts[self.rows[self.image_ids[i]]]
+        return [torch.from_numpy(cut_to_scale(images[p], cuts, scale)) for p, scale in self.variants]
 
 
 def describe(
@@ -110,12 +111,19 @@ def describe(
     variants = sorted(
         {(m.preprocessing, s) for m in models for s in scales}, key=lambda v: (v[1], v[0].grey, v[0].blur)
     )
-    loader = DataLoader(_Pictures(pictures, parts, variants), batch_size=None, num_workers=workers)
-    out: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    described = {}
+    for model in models:
+        for scale in scales:
+            nothing = np.empty((0, model.network.dimensions(settings.kind)), np.float32)
+            if finishing is not None:
+                nothing = finishing[model.name, scale](nothing)
+            described[model.name, scale] = np.empty((len(parts), nothing.shape[1]), np.float32)
     forwards = len(parts) * len(scales) * len(models)
     pictures_each = len(pictures) / max(forwards, 1)
+    done = 0
     with runtime.Throughput("forward passes", threads, forwards, pictures_each) as meter:
-        for batch in _batches(loader, settings.batch):
+        for batch in load_parts(pictures, parts, variants, settings.batch, workers):
+            rows = slice(done, done + len(batch[0]))
             for (preprocessing, scale), pixels in zip(variants, batch):
                 network_input = to_network_input(pixels, device)
                 for model in models:
@@ -123,35 +131,47 @@ def describe(
                         vectors = forward(model.network, network_input, settings)
                         if finishing is not None:
                             vectors = finishing[model.name, scale](vectors)
-                        out[model.name, scale].append(vectors)
+                        described[model.name, scale][rows] = vectors
                         meter.add(len(pixels))
-    described = {}
-    for model in models:
-        for scale in scales:
-            nothing = np.empty((0, model.network.dimensions(settings.kind)), np.float32)
-            if finishing is not None:
-                nothing = finishing[model.name, scale](nothing)
-            # taken from `out`, so that no more than one of them is held twice
-            described[model.name, scale] = np.concatenate([nothing, *out.pop((model.name, scale), [])])
+            done = rows.stop
     return described
 
 
-def _batches(loader: DataLoader, size: int) -> Iterator[list[torch.Tensor]]:
-    """Parts of consecutive pictures joined to batches of `size`, per variant."""
+def load_parts(
+    pictures: pd.DataFrame,
+    parts: pd.DataFrame,
+    variants: list[tuple[Preprocessing, int]],
+    size: int,
+    workers: int = 0,
+) -> Iterator[list[torch.Tensor]]:
+    """All parts in order, in batches of `size`: for every (preprocessing, scale) uint8 [size, scale, scale, 3].
+
+    Every picture is decoded once, by `workers` processes (0: by this one), which are about one batch ahead: while the
+    network is at work on a batch they make the next one.
+    """
+    # Each process has two groups of pictures ready. One tensor for a group: it takes an open file to hand it over.
+    parts_each = len(parts) / max(len(pictures), 1)
+    together = max(1, round(size / max(parts_each, 1) / (2 * max(workers, 1))))
+    dataset = _Pictures(pictures, parts, variants)
     waiting: list[list[torch.Tensor]] = []
     count = 0
-    for picture in loader:
-        waiting.append(picture)
-        count += len(picture[0])
+    for group in DataLoader(dataset, batch_size=together, collate_fn=_join, num_workers=workers):
+        waiting.append(group)
+        count += len(group[0])
         if count < size:
             continue
-        joined = [torch.cat(variant) for variant in zip(*waiting)]
+        joined = _join(waiting)
         full = count - count % size
         for start in range(0, full, size):
             yield [variant[start : start + size] for variant in joined]
         waiting, count = [[variant[full:] for variant in joined]], count % size
     if count:
-        yield [torch.cat(variant) for variant in zip(*waiting)]
+        yield _join(waiting)
+
+
+def _join(groups: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+    """Parts of one group of pictures after those of another, per variant."""
+    return [torch.cat(variant) for variant in zip(*groups)]
 
 
 @torch.inference_mode()

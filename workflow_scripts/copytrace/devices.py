@@ -29,14 +29,15 @@ def processor_has_bf16() -> bool:
 def keep_freed_memory() -> None:
     """Ask glibc to reuse the large blocks that activations take instead of giving them back after every layer.
 
-    For inference on a processor, where they are asked for again at once. Without glibc nothing happens.
+    For inference on a processor, where they are asked for again at once, and every page of them would be cleared
+    again: a third of the time of a MobileNetV2 on 64 pictures of 224 pixels. Without glibc nothing happens.
     """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(mmap_threshold, 32 * 2**20)  # the largest value that glibc takes
+    mallopt(mmap_max, 0)  # blocks of their own for large requests are given back; the threshold for them ends at 32 MB
     mallopt(trim_threshold, 2**31 - 1)
 
 

@@ -258,9 +258,12 @@ class _Measuring:
             "cut_parts": parts.parts_table([fixed, found], self.manifest["image_id"], kinds),
         }
         for kind, table in tables.items():
-            rows = [table[table["image_id"] == image_id] for image_id in self.manifest["image_id"]]
+            rows = [
+                table.loc[table["image_id"] == image_id, preprocessing.CUT].to_numpy(np.int64)
+                for image_id in self.manifest["image_id"]
+            ]
 
-            def cut(rows: list[pd.DataFrame] = rows) -> float:
+            def cut(rows: list[np.ndarray] = rows) -> float:
                 i = self.next()
                 image = preprocessing.Preprocessing().apply(self.decoded[i])
                 squares = [preprocessing.cut_to_scale(image, rows[i], scale) for scale in scales]

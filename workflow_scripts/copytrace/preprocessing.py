@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image, ImageFilter
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: What cutting needs of the parts table.
+CUT = ["x0", "y0", "x1", "y1", "rotation", "mirrored"]
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,15 @@ class Preprocessing:
         return image.convert("L") if self.grey else image
 
 
-def cut_to_scale(image: Image.Image, parts: pd.DataFrame, scale: int) -> np.ndarray:
+def cut_to_scale(image: Image.Image, parts: np.ndarray, scale: int) -> np.ndarray:
     """Every part of a picture, squashed to `scale` × `scale` (bicubic): uint8 [parts, scale, scale, 3].
 
-    `parts`: rows of the parts table. Rotation (counter-clockwise quarter turns) and mirror follow the resizing: on
-    a square the two orders give the same picture.
+    `parts`: the columns `CUT` of the parts table, int [parts, 6]. Rotation (counter-clockwise quarter turns) and mirror
+    follow the resizing: on a square the two orders give the same picture.
     """
     out = np.empty((len(parts), scale, scale, 3), np.uint8)
-    rows = zip(parts.x0, parts.y0, parts.x1, parts.y1, parts.rotation, parts.mirrored)
     squares: dict[tuple[int, ...], np.ndarray] = {}
-    for i, (x0, y0, x1, y1, rotation, mirrored) in enumerate(rows):
+    for i, (x0, y0, x1, y1, rotation, mirrored) in enumerate(parts.tolist()):
         box = (x0, y0, x1, y1)
         if box not in squares:
             # Cut first: Pillow's own `box` lets pixels from outside of it in.
@@ -56,6 +57,9 @@ def cut_to_scale(image: Image.Image, parts: pd.DataFrame, scale: int) -> np.ndar
 
 def to_network_input(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
     """uint8 [n, h, w, 3] → float32 [n, 3, h, w] on `device`, channels last, minus ImageNet's mean, over its std."""
-    mean = torch.tensor(IMAGENET_MEAN, device=device).mul(255)
-    std = torch.tensor(IMAGENET_STD, device=device).mul(255)
-    return ((batch.to(device).float() - mean) / std).permute(0, 3, 1, 2)
+    n, height, width, _ = batch.shape
+    # One row of pixels at a time: broadcast over the three channels alone, it takes four times as long.
+    mean = torch.tensor(IMAGENET_MEAN, device=device).mul(255).repeat(width)
+    std = torch.tensor(IMAGENET_STD, device=device).mul(255).repeat(width)
+    rows = batch.to(device).reshape(n, height, 3 * width)
+    return (rows - mean).div_(std).view(n, height, width, 3).permute(0, 3, 1, 2)
