@@ -64,7 +64,7 @@ def main() -> None:
             f"{change.mean():+.5f} | {change.min():+.4f} | {change.max():+.4f} |"
         )
     changed = table[table.kind == "float16"].micro_ap.mean() - stored.mean()
-    sys.exit(abs(changed) > 0.005)
+    sys.exit(bool(abs(changed) > 0.005))
 
 
 def compare(
