@@ -48,17 +48,12 @@ class ProgressLines(logging.Handler):
 
     def line(self, now):
         so_far = timedelta(seconds=round(now - self.progress.began))
-        left = timedelta(seconds=round(self.progress.seconds_left(now)))
-        unknown = self.progress.not_timed()
         names = [name for _, name, _ in self.progress.under_way.values()]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        return (
-            f"{so_far} so far, about {left} left"
-            + (f", not counting {unknown} jobs of rules that are not timed yet" if unknown else "")
-            + (f"; under way: {', '.join(names[:4])}{more}" if names else "")
-        )
+        running = f"; under way: {', '.join(names[:4])}{more}" if names else ""
+        return f"{so_far} so far, {self.progress.time_left(now)}{running}"
 
 
 def report_progress():
     """From now on until the run's end."""
-    logger.addHandler(ProgressLines(job.rule.name for job in workflow.dag.needrun_jobs()))
+    logger.addHandler(ProgressLines(job.rule.name for job in workflow.dag.needrun_jobs() if job.output))

@@ -102,7 +102,8 @@ def test_every_log_names_inputs_and_outputs_and_ends_with_rate_seconds_and_memor
 
 def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
     said = (finished / "terminal.txt").read_text()
-    lines = re.findall(r"^0:\d\d:\d\d so far, about 0:\d\d:\d\d left.*; under way: (.*)$", said, re.MULTILINE)
+    left = r"(?:about 0:\d\d:\d\d left|too early to say how long: \d+ of \d+ jobs? left)"
+    lines = re.findall(rf"^0:\d\d:\d\d so far, {left}.*; under way: (.*)$", said, re.MULTILINE)
     assert lines, said
     folder = finished / "results" / "logs"
     logs = {str(path.relative_to(folder)) for path in folder.rglob("*.log")}
