@@ -110,6 +110,14 @@ def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
     assert {f"{name}.log" for line in lines for name in line.split(", ")} <= logs
 
 
+def test_the_run_ends_with_what_was_made(finished):
+    said = (finished / "terminal.txt").read_text()
+    matches = pd.read_csv(finished / "results" / "matches.csv")
+    assert "The results are results/matching.csv (the ranked list),\n" in said
+    assert f"  results/matches.csv (verified: {matches.decision.sum()} of {len(matches)} pairs " in said
+    assert "The results are" not in str(snakemake(finished, "-n"))
+
+
 def test_queries_have_parts_that_the_detector_found(finished):
     """Rank by rank as in the detector's table, inside the query."""
     results = finished / "results"
