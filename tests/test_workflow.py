@@ -598,6 +598,7 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         *(f"results/report/matches/{kind}.png" for kind in ("right", "wrong", "missed", "copies", "doubtful")),
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
         *(f"results/evaluation/{name}" for name in ("matching_table.csv", "matches_table.csv", "reliability.png")),
+        "results/evaluation/matches_precision_recall.png",
         *(f"results/evaluation/{name}" for name in ("fitting.png", "fitting_table.csv")),
         "results/report/training_curves.png",
         *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),
