@@ -12,15 +12,18 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo demo-descriptors install install-dev test test-slurm test-faults test-envs lint docs graphs
 
 demo: install
-	@# --quiet hides the logs of failed jobs: their sentences are shown again at the end.
-	snakemake --cores $(CORES) --quiet rules --report $(REPORT) --report-after-run \
+	@# --quiet rules hides the logs of failed jobs: their sentences are shown again at the end. --quiet host hides the
+	@# run's own last sentence: the summary below says more.
+	snakemake --cores $(CORES) --quiet rules host --report $(REPORT) --report-after-run \
 	    || { grep -rhs '^error: ' results/logs; exit 1; }
 	@python workflow_scripts/show_results.py --configuration config.yaml --report $(REPORT)
 
 # The second system, BoT, on the same stages; after `make demo` only what is new in it. The report then shows both.
 demo-descriptors: install
-	snakemake descriptor_track --cores $(CORES) --quiet rules || { grep -rhs '^error: ' results/logs; exit 1; }
-	snakemake $$(test -e results/report/provenance.html && echo all) descriptor_track --quiet all --report $(REPORT)
+	snakemake descriptor_track --cores $(CORES) --quiet rules host || { grep -rhs '^error: ' results/logs; exit 1; }
+	@# What Snakemake says of the report is shown only if there is none: `--quiet all` would hide errors, too.
+	@said=$$(snakemake $$(test -e results/report/provenance.html && echo all) descriptor_track --report $(REPORT) 2>&1) \
+	    || { echo "$$said"; exit 1; }
 	@python workflow_scripts/show_results.py --configuration config.yaml --report $(REPORT) --descriptors
 
 install: $(VENV)/installed

@@ -71,6 +71,10 @@ onstart:
     report_progress()
 
 
+onsuccess:
+    report_outcome()
+
+
 # A job on a cluster reads this file again, perhaps hours later: it computes only what its run began with.
 if not workflow.is_main_process:
     check_run()

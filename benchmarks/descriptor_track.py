@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,7 @@ def main() -> None:
             overlays.append(output / f"overlay-{number}.yaml")
             overlays[-1].write_text(yaml.safe_dump(overlay))
         started = time.monotonic()
-        command = [sys.executable, "-m", "snakemake", "descriptor_track", "--cores", args.cores, "--quiet", "all"]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        command += ["--configfile", *map(str, overlays)]
-        subprocess.run(command, check=True, cwd=REPOSITORY, env=os.environ | {"PATH": path})
+        run_workflow(overlays, args.cores)
         print(f"\n{name}: snakemake took {time.monotonic() - started:.0f} s on {os.cpu_count()} cores")
         results = output / "results"
         measured = output / f"{name.replace(' ', '_')}.json"
@@ -95,6 +93,16 @@ def main() -> None:
         if name != "trained" and "trained" in rows:
             low, high = metrics.interval(row.samples - rows["trained"].samples)
             print(f"{name} over trained: {row.micro_ap - rows['trained'].micro_ap:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
+def run_workflow(overlays: Sequence[Path], cores: str) -> None:
+    """The descriptor track with these overlays. What Snakemake says is shown only if it fails, errors and all."""
+    command = [sys.executable, "-m", "snakemake", "descriptor_track", "--cores", cores]
+    command += ["--configfile", *map(str, overlays)]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    run = subprocess.run(command, cwd=REPOSITORY, env=environment, text=True, capture_output=True, check=False)
+    if run.returncode:
+        sys.exit(f"{run.stdout}{run.stderr}")
 
 
 def submitted(results: Path, seed: int) -> ablation.Row:

@@ -117,6 +117,12 @@ rule evaluate_matches:
             labels={"figure": "4 reliability of the probabilities"},
             caption="../report/reliability.rst",
         ),
+        curves=report(
+            f"{RESULTS}/evaluation/matches_precision_recall.png",
+            category="Evaluation",
+            labels={"figure": "1 precision and recall, verified"},
+            caption="../report/matches_precision_recall.rst",
+        ),
     log:
         f"{RESULTS}/logs/evaluate_matches.log",
     benchmark:
@@ -137,7 +143,7 @@ rule evaluate_matches:
         " --pairs {input.pairs} --ground-truth {input.truth} --queries {input.queries} {params.edits}"
         " --evaluation {params.evaluation:q}"
         " --seed {params.seed} --threads {threads} --output {output.summary} --table {output.table}"
-        " --figure {output.figure} > {log} 2>&1"
+        " --figure {output.figure} --curves {output.curves} > {log} 2>&1"
 
 
 rule measure_training_gain:

@@ -1,5 +1,6 @@
 # Progress: while a run lasts, now and then a line with the time that is left and the jobs under way. Snakemake's own
 # lines say how many jobs are done; its logger plugin `rich` has no estimate and hides the reasons of a dry run.
+# At the end a sentence on what was made.
 
 import logging
 import threading
@@ -10,6 +11,7 @@ from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from copytrace.outcome import outcome
 from copytrace.progress import Progress
 
 
@@ -48,17 +50,21 @@ class ProgressLines(logging.Handler):
 
     def line(self, now):
         so_far = timedelta(seconds=round(now - self.progress.began))
-        left = timedelta(seconds=round(self.progress.seconds_left(now)))
-        unknown = self.progress.not_timed()
         names = [name for _, name, _ in self.progress.under_way.values()]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        return (
-            f"{so_far} so far, about {left} left"
-            + (f", not counting {unknown} jobs of rules that are not timed yet" if unknown else "")
-            + (f"; under way: {', '.join(names[:4])}{more}" if names else "")
-        )
+        running = f"; under way: {', '.join(names[:4])}{more}" if names else ""
+        return f"{so_far} so far, {self.progress.time_left(now)}{running}"
 
 
 def report_progress():
     """From now on until the run's end."""
-    logger.addHandler(ProgressLines(job.rule.name for job in workflow.dag.needrun_jobs()))
+    logger.addHandler(ProgressLines(job.rule.name for job in workflow.dag.needrun_jobs() if job.output))
+
+
+def report_outcome():
+    """What the run has made and where it is; not of a job on a cluster, which reads the Snakefile, too."""
+    if not workflow.is_main_process:
+        return
+    said = outcome(RESULTS, {str(path) for job in workflow.dag.jobs for path in job.output})
+    if said:  # as quiet as Snakemake's own head: `make demo` has a summary of its own
+        logger.info("\n".join(said), extra={"quietness": Quietness.HOST})

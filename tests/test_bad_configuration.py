@@ -132,6 +132,14 @@ def test_wrong_types(overlay, sentence):
         ),
         ("{families: [u_CC, u_CC]}", "families names u_CC twice"),
         ("{families: [u-CC]}", "entry 1 of families is 'u-CC', but may have only the characters A-Za-z0-9_"),
+        (
+            "{results: ~/found}",
+            "results is '~/found', but may have only the characters A-Za-z0-9_./+@=-: write the full path, ~ and ",
+        ),
+        (
+            "{results: $HOME/found}",
+            "results is '$HOME/found', but may have only the characters A-Za-z0-9_./+@=-: write",
+        ),
         ('{results: "a\\nb"}', "results is 'a\\nb', but may have only the characters"),
         (
             "{backbone_table: {resnet10: {weights: {sha256: abc}}}}",

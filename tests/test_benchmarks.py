@@ -173,3 +173,10 @@ def test_pretraining_is_measured_on_copies_of_unseen_photographs(tmp_path, monke
     scores = [float(row[2].split()[0]) for row in rows]
     assert all(0.1 < score < 1 for score in scores)  # 12 pairs of 60 are right
     assert len(set(scores)) == 4
+
+
+def test_a_benchmark_of_runs_shows_why_one_fails(tmp_path):
+    command = [sys.executable, BENCHMARKS / "descriptor_track.py", "--output", tmp_path, "--settings", "{seeed: 1}"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert run.returncode != 0
+    assert "config: seeed is not a setting; did you mean seed?" in run.stderr

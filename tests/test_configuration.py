@@ -1,6 +1,7 @@
 """What the configuration says, looked up; tests/test_bad_configuration.py has what it may not say."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,24 @@ def test_the_shipped_configurations_are_valid(config):
         merged(config, "profiles/verified.yaml"),
         merged(config, "tests/configuration/micro.yaml"),
     ):
+        validation.check_schema(candidate, SCHEMA)
+        configuration.check(candidate)
+
+
+def test_the_readme_s_ways_without_internet_are_valid(config, tmp_path, monkeypatch):
+    from snakemake.utils import update_config
+
+    photos = merged(config, "profiles/photos.yaml")
+    readme = (REPOSITORY / "README.md").read_text()
+    overlay = yaml.safe_load(re.search(r"```yaml\n(# offline.yaml\n.*?)```", readme, re.DOTALL)[1])
+    file = tmp_path / "weights"
+    file.touch()
+    overlay["backbone_table"]["mobilenetv3"]["weights"]["path"] = str(file)
+    monkeypatch.setenv("COPYTRACE_WEIGHTS", str(file))
+    assert "`backbones: [mobilenet_v2]`" in readme
+    for given in (overlay, {"backbones": ["mobilenet_v2"]}):
+        candidate = copy.deepcopy(photos)
+        update_config(candidate, given)
         validation.check_schema(candidate, SCHEMA)
         configuration.check(candidate)
 

@@ -261,6 +261,6 @@ def test_rows_without_a_hit_are_drawn(tmp_path):
     groups = ["full", "left out", "family vote", "model", "model, whole pictures"]
     rows = [ablation.measure(group, group, wrong, task) for group in groups]
     assert len(ablation.curves(rows)) == 0
-    ablation.draw_precision_recall(rows, tmp_path / "curve.png")
+    ablation.draw_precision_recall(ablation.headline_rows(rows), tmp_path / "curve.png")
     ablation.draw_ablation(rows, 0.95, tmp_path / "ablation.png")
     assert {path.name for path in tmp_path.iterdir()} == {"curve.png", "ablation.png"}

@@ -76,8 +76,9 @@ def test_choice_follows_its_definitions():
     wrong = gallery.choose_wrong(judged, 4)
     assert names(wrong) == [("q9", "r0"), ("q1", "r2")]
     assert wrong.pairs["rank"].tolist() == [10, 12]
-    assert wrong.title == "Wrong matches: 2 of 2"
-    assert wrong.note.startswith("1 wrong pair scores at least 0.700")
+    assert wrong.title == "Wrong matches: 2 of 2 wrong pairs at any score"
+    assert gallery.choose_wrong(judged, 1).title == "Wrong matches: 1 of 2 wrong pairs at any score, the highest"
+    assert wrong.note.startswith("1 wrong pair scores at least 0.700, the threshold of 90 % precision; what stands ")
     assert wrong.pairs["remark"].tolist() == [
         "Its true source r9 has rank 11 with 0.700.",
         "Its true source r1 has rank 2 with 0.980.",
@@ -125,7 +126,8 @@ def test_best_takes_each_query_once():
     rows = [("q0", "r0", 0.9), ("q0", "r1", 0.8), ("q1", "r1", 0.7), ("q2", "r1", 0.6)]
     best = gallery.choose_best(gallery.rank_list(final_list(rows)), 2)
     assert names(best) == [("q0", "r0"), ("q1", "r1")]
-    assert best.title == "Best matches: 2 of 3, the best of each query, highest score first"
+    assert best.title == "Best pair of each query: 2 of 3, highest score first"
+    assert "not all are copies" in best.note and set(best.pairs["verdict"]) == {"best pair"}
 
 
 ids = st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["x", "y", "z"]))
@@ -465,7 +467,7 @@ def test_script_draws_right_wrong_and_missed_matches_of_odd_names(small_run):
     done = small_run.command(*JUDGED)
     assert done.returncode == 0, done.stderr
     assert "Right matches: 4 of 4:" in done.stderr
-    assert "Wrong matches: 1 of 1:" in done.stderr
+    assert "Wrong matches: 1 of 1 wrong pairs at any score:" in done.stderr
     assert "Missed matches: 2 of 2:" in done.stderr
     counts = {"right": 4, "wrong": 1, "missed": 2}
     for name, count in counts.items():
@@ -478,6 +480,18 @@ def test_script_draws_right_wrong_and_missed_matches_of_odd_names(small_run):
     first = (small_run.folder / "right.png").read_bytes()
     assert small_run.command(*JUDGED).returncode == 0
     assert (small_run.folder / "right.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_a_sheet_says_which_list_it_shows_and_whether_that_is_the_last_word(tmp_path, monkeypatch, verified):
+    said = []
+    headline = gallery.headline
+    monkeypatch.setattr(gallery, "headline", lambda *words: said.append(words) or headline(*words))
+    empty = gallery.Choice("No match is missed.", "Of 2 true pairs, 0 are not in the list.", pd.DataFrame())
+    gallery.draw_sheet(empty, [], {}, tmp_path / "missed.png", verified)
+    [(_, note, source)] = said
+    assert source == "matching.csv, the ranked list" + ", before verification" * verified
+    assert ("matches.csv, can find what this list misses" in note) == verified
 
 
 def described(run, choose, queries):
@@ -527,7 +541,9 @@ def test_missed_pairs_say_what_the_list_says_instead(small_run):
     """A pair without evidence, one below the threshold, and one whose query was rejected."""
     lost, low = described(small_run, gallery.choose_missed, small_run.queries)
     assert lost.lines[0] == "not in the list"
-    assert lost.lines[1].startswith("No evidence: not enough models agree")
+    assert lost.lines[1].startswith("No evidence: no model has it among its best pairs")
+    pair = pd.Series({"score": np.nan, "recomputed": np.nan})
+    assert gallery._standing(pair, 6, True, vote=2)[1].startswith("No evidence: not enough models agree")
     assert lost.query == gallery.View(str(small_run.folder / "queries5.png"), None)
     assert low.lines[0] == "score 0.200, rank 6 of 6"
     small_run.write_list({0: 0.98, 1: 0.83, 2: 0.665, 3: 0.7}, {4: 0.3})

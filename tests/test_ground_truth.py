@@ -27,7 +27,8 @@ def test_ground_truth_with_and_without_header(tmp_path, header, newline):
         ("Q1,R1,0.5\n", "3 columns"),
         ("Q1\nQ2\n", "1 columns"),
         ("Q1,R1\n,R2\n", "row 2"),
-        ("Q1,R1\nQ2,\nQ2,R3\n", r"of 1 queries both .* a source and .* none; the first is 'Q2'"),
+        ("Q1,R1\nQ2,\nQ2,R3\n", r"of the query 'Q2' both that it has a source and .* none$"),
+        ("Q1,R1\nQ2,\nQ2,R3\nQ1,\n", r"of 2 queries both .* a source and .* none; the first is 'Q2'"),
         ("Q1,R1\nQ2,R2,R3\n", "not a CSV"),
         ('"Q1,R1\n', "not a CSV"),
         ("Q1,R\udcff\n", "not a CSV"),
@@ -50,10 +51,24 @@ def test_missing_ground_truth(tmp_path):
 def test_ground_truth_must_name_known_pictures():
     truth = pd.DataFrame({"query_id": ["Q1", "Q2", "Q3"], "reference_id": ["R1", "", "R9"]})
     ground_truth.check(truth, ["Q1", "Q2", "Q3", "Q4"], ["R1", "R9"])
-    with pytest.raises(InputError, match=r"1 references .* the first is 'R9'"):
+    with pytest.raises(InputError, match=r"names a reference that is not .*: 'R9' \("):
         ground_truth.check(truth, ["Q1", "Q2", "Q3"], ["R1"])
     with pytest.raises(InputError, match=r"2 queries .* the first is 'Q2'"):
         ground_truth.check(truth, ["Q1"], ["R1"])
     with_ending = pd.DataFrame({"query_id": ["a/Query 17.jpg"], "reference_id": [""]})
     with pytest.raises(InputError, match=r"'a/Query 17\.jpg', did you mean 'a/Query 17'\?"):
         ground_truth.check(with_ending, ["a/Query 16", "a/Query 17", "other"], [])
+
+
+@pytest.mark.parametrize("header", ["query,reference", "copy,original", "Query ID,Ref ID"])
+def test_a_header_of_other_words_is_taken_for_one(tmp_path, header):
+    (tmp_path / "truth.csv").write_text(f"{header}\nQ1,R1\nQ2,R2\nQ3,\n")
+    truth = ground_truth.read(tmp_path / "truth.csv")
+    with pytest.raises(InputError, match=f"begins with '{header}', .* must be query_id,reference_id or left out"):
+        ground_truth.check(truth, ["Q1", "Q2", "Q3"], ["R1", "R2"])
+
+
+def test_a_first_pair_of_wrong_ids_is_no_header():
+    truth = pd.DataFrame({"query_id": ["q1.jpg", "q2.jpg"], "reference_id": ["r1.jpg", "r2.jpg"]})
+    with pytest.raises(InputError, match=r"names 2 queries .* the first is 'q1\.jpg', did you mean 'q1'\?"):
+        ground_truth.check(truth, ["q1", "q2"], ["r1", "r2"])

@@ -174,9 +174,9 @@ def test_the_script_refuses_a_query_in_a_pair_and_lets_a_reference_pass(check, t
 @pytest.mark.parametrize(
     "truth, changes, sentence",
     [
-        ("q1,r50\n", {}, "the ground truth names 1 references that are not among the pictures; the first is 'r50'"),
+        ("q1,r50\n", {}, "the ground truth names a reference that is not among the pictures: 'r50'"),
         ("q1.jpg,r1\n", {}, "'q1.jpg', did you mean 'q1'?"),
-        ("q1,r1\nq1,\n", {}, "both that they have a source and that they have none; the first is 'q1'"),
+        ("q1,r1\nq1,\n", {}, "says of the query 'q1' both that it has a source and that it has none"),
         ("q1,r1\n", {"whitening": {"dimensions": 300}}, "whitening.dimensions is 300"),
     ],
 )

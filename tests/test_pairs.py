@@ -106,10 +106,10 @@ def test_a_query_in_a_pair_is_found_by_its_file_and_by_its_content(tmp_path):
     missing = str(tmp_path / "none.jpg")
     pairs.check_leakage([*queries, missing], [*known, f"{missing}.too"])
     (tmp_path / "linked").symlink_to(tmp_path / "q")
-    with pytest.raises(InputError, match=r"^1 queries are also .* first is .*/q/2\.jpg, in a pair as .*/linked/2\.jpg"):
+    with pytest.raises(InputError, match=r"^1 query is also .*; it is .*/q/2\.jpg, in a pair as .*/linked/2\.jpg"):
         pairs.check_leakage(queries, [*known, str(tmp_path / "linked" / "2.jpg")])
     (tmp_path / "p" / "b.jpg").write_bytes((tmp_path / "q" / "3.jpg").read_bytes())
-    with pytest.raises(InputError, match=r"first is .*/q/3\.jpg, in a pair as .*/p/b\.jpg"):
+    with pytest.raises(InputError, match=r"it is .*/q/3\.jpg, in a pair as .*/p/b\.jpg"):
         pairs.check_leakage(queries, known)
 
 

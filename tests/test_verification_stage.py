@@ -391,6 +391,11 @@ def test_sheets_show_the_surest_and_those_next_to_the_decision():
     assert evidence_gallery.choose_doubtful(nothing, 3).title == "No pair was verified"
 
 
+def test_no_probability_is_said_to_be_one_or_zero():
+    said = {1.0: "> 0.999", 0.99999: "> 0.999", 0.9994: "0.999", 0.5: "0.500", 0.0005: "0.001", 0.0004: "< 0.001"}
+    assert {probability: evidence_gallery.in_words(probability) for probability in said} == said
+
+
 @pytest.fixture
 def task():
     from copytrace.ablation import Task

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from copytrace.compat import ensure_torchvision
 from copytrace.errors import InputError
 from copytrace.networks import weights
 from copytrace.networks.registry import create_backbone
@@ -369,6 +370,20 @@ def test_addresses_that_do_not_answer(tmp_path, server):
 
 
 # timm
+
+
+def test_a_timm_file_loads_without_its_classifier(tmp_path):
+    """As the README says for the network of profiles/photos.yaml."""
+    ensure_torchvision()
+    import timm
+
+    whole = timm.create_model("mobilenetv3_large_100", pretrained=False).state_dict()
+    save_file(whole, tmp_path / "model.safetensors")
+    backbone = create_backbone("timm:mobilenetv3_large_100")
+    load_backbone_weights(backbone, source(tmp_path / "model.safetensors"))
+    left_out = {"classifier.weight", "classifier.bias"}
+    assert left_out < whole.keys()
+    assert same(backbone.network.state_dict(), {k: v for k, v in whole.items() if k not in left_out})
 
 
 def test_timm_weights_and_a_failed_download(monkeypatch):

@@ -102,11 +102,20 @@ def test_every_log_names_inputs_and_outputs_and_ends_with_rate_seconds_and_memor
 
 def test_the_terminal_says_how_much_is_left_and_what_runs(finished):
     said = (finished / "terminal.txt").read_text()
-    lines = re.findall(r"^0:\d\d:\d\d so far, about 0:\d\d:\d\d left.*; under way: (.*)$", said, re.MULTILINE)
+    left = r"(?:about 0:\d\d:\d\d left|too early to say how long: \d+ of \d+ jobs? left)"
+    lines = re.findall(rf"^0:\d\d:\d\d so far, {left}.*; under way: (.*)$", said, re.MULTILINE)
     assert lines, said
     folder = finished / "results" / "logs"
     logs = {str(path.relative_to(folder)) for path in folder.rglob("*.log")}
     assert {f"{name}.log" for line in lines for name in line.split(", ")} <= logs
+
+
+def test_the_run_ends_with_what_was_made(finished):
+    said = (finished / "terminal.txt").read_text()
+    matches = pd.read_csv(finished / "results" / "matches.csv")
+    assert "The results are results/matching.csv (the ranked list),\n" in said
+    assert f"  results/matches.csv (verified: {matches.decision.sum()} of {len(matches)} pairs " in said
+    assert "The results are" not in str(snakemake(finished, "-n"))
 
 
 def test_queries_have_parts_that_the_detector_found(finished):
@@ -589,6 +598,7 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
         *(f"results/report/matches/{kind}.png" for kind in ("right", "wrong", "missed", "copies", "doubtful")),
         *(f"results/evaluation/{name}" for name in ("ablation.png", "precision_recall.png", "training_gain.png")),
         *(f"results/evaluation/{name}" for name in ("matching_table.csv", "matches_table.csv", "reliability.png")),
+        "results/evaluation/matches_precision_recall.png",
         *(f"results/evaluation/{name}" for name in ("fitting.png", "fitting_table.csv")),
         "results/report/training_curves.png",
         *(f"results/report/pretraining/{method}.png" for method in ("barlow_twins", "momentum_teacher")),

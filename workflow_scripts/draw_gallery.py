@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--ensembling", required=True, help="the section `ensembling` as JSON")
     parser.add_argument("--family-sides", required=True, help='JSON {"family": minimum part side in pixels}')
     parser.add_argument("--matches", type=int, default=8, help="rows of a sheet")
+    parser.add_argument("--verified", action="store_true", help="there is a verified list, too: the sheets say so")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_output("--right", type=Path, help="sheet of right matches (PNG)")
     parser.add_output("--wrong", type=Path, help="sheet of wrong matches (PNG)")
@@ -81,7 +82,7 @@ def main() -> None:
         views = [view for matches in sheets.values() for match in matches for view in (match.query, match.reference)]
         panels = gallery.draw_panels(views)
         for path, choice in choices.items():
-            gallery.draw_sheet(choice, sheets[path], panels, path)
+            gallery.draw_sheet(choice, sheets[path], panels, path, args.verified)
             done.add(len(sheets[path]))
             runtime.log.info("%s: %s", choice.title, path)
 

@@ -87,7 +87,7 @@ def main() -> None:
         ablation.as_table(rows).to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
     with runtime.atomic_output(args.curve) as temporary:
         ablation.curves(rows).to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-    ablation.draw_precision_recall(rows, args.figure)
+    ablation.draw_precision_recall(ablation.headline_rows(rows), args.figure)
     ablation.draw_ablation(rows, evaluation.confidence, args.ablation_figure)
     for line in ablation.report_lines(rows, choices):
         runtime.log.info("%s", line)

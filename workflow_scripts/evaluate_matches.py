@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_output("--output", type=Path, required=True, help="matches.json")
     parser.add_output("--table", type=Path, required=True, help="the measures as CSV")
     parser.add_output("--figure", type=Path, required=True, help="reliability diagram as PNG")
+    parser.add_output("--curves", type=Path, required=True, help="both lists' precision over recall as PNG")
     args = parser.parse()
     runtime.set_threads(args.threads)
     settings = ablation.Evaluation.from_json(args.evaluation)
@@ -73,6 +74,7 @@ def main() -> None:
     with runtime.atomic_output(args.table) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
     draw_reliability(reliability, args.figure)
+    ablation.draw_precision_recall([(row.name, row) for row in (rows[0], rows[-1])], args.curves)
     for line in table.itertuples(index=False):
         runtime.log.info("%-29s %-24s %-16s %.3f [%.3f, %.3f]", *line)
 

@@ -406,14 +406,17 @@ def curves(rows: Sequence[Row]) -> pd.DataFrame:
 # --------------------------------------------------------------------------------------------------- figures
 
 
-def draw_precision_recall(rows: Sequence[Row], path: Path) -> None:
-    """Precision over recall of the headline rows, and the precision at which recall is read off."""
+def draw_precision_recall(shown: Sequence[tuple[str, Row]], path: Path) -> None:
+    """Precision over recall of some rows, at most eight, and the precision at which recall is read off.
+
+    `shown`: what each stands for, and the row; of an ablation its `headline_rows`.
+    """
     styles = [("#1b4f72", "-"), ("#2e86c1", "-"), ("#117a65", "-"), ("#b9770e", "-"), ("#b9770e", "--")]
     styles += [("#808b96", "--"), ("#943126", ":"), ("#6c3483", "-.")]
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(metrics.PRECISION, color="0.6", linewidth=1, linestyle=":")
-    for (label, row), (colour, line) in zip(headline_rows(rows), styles):
+    for (label, row), (colour, line) in zip(shown, styles):
         # a list without any hit has no curve, yet keeps its place in the legend
         first = row.curve.iloc[:1].assign(recall=0.0)
         recall, precision = (np.r_[first[name], row.curve[name]] for name in ("recall", "precision"))

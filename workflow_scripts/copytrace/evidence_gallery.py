@@ -18,13 +18,14 @@ from PIL import Image, ImageDraw
 from copytrace import gallery, metrics
 from copytrace.errors import InputError
 from copytrace.figures import spread
-from copytrace.gallery import BLACK, FRAME, GAP, ORANGE, PANEL, WHITE
+from copytrace.gallery import BLACK, BLUE, FRAME, GAP, ORANGE, PANEL, WHITE
 from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.verification.frames import overlap, project
 
 #: Colours of a decision that is right, wrong, or not judged.
-COLOURS = {"right": "#117a65", "wrong": "#943126", "": "#1b4f72"}
+COLOURS = {"right": "#117a65", "wrong": "#943126", "": BLUE}
+SOURCE = "matches.csv, the verified list"
 LEGEND = (
     "Each row: the query and the reference, with what they share outlined (orange: the reference's upper edge) and the "
     "keypoints that agree as dots; then that region of the query, and the reference laid over it."
@@ -90,7 +91,7 @@ def draw_sheet(
     """
     measured = dict(zip(points[PAIR].itertuples(index=False, name=None), points.itertuples(index=False)))
     legend = f"{choice.note} {LEGEND}" if len(choice.pairs) else choice.note
-    blocks = [gallery.headline(choice.title, legend)]
+    blocks = [gallery.headline(choice.title, legend, SOURCE)]
     pairs: list[Any] = list(choice.pairs.itertuples(index=False))
     for number, pair in enumerate(pairs, 1):
         own = measured[pair.query_id, pair.reference_id]
@@ -108,7 +109,7 @@ def _load(path: str) -> NDArray[np.uint8]:
 def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Image.Image:
     start = f"{number}  {'copy' if pair.decision else 'no copy'}{pair.verdict and ', '}{pair.verdict}"
     colour = COLOURS[pair.verdict]
-    lines = [f"probability {pair.probability:.3f}", _evidence_line(pair, own)]
+    lines = [f"probability {in_words(pair.probability)}", _evidence_line(pair, own)]
     captions = [f"query {gallery.printable(pair.query_id)}", f"reference {gallery.printable(pair.reference_id)}"]
     if not pair.transform:
         shown = [gallery.in_panel(query)[0], gallery.in_panel(reference)[0]]
@@ -125,6 +126,13 @@ def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: 
     ]
     captions += ["the query there", "the reference, laid over it"]
     return gallery.row(start, colour, lines, captions, shown, [0, 1, 2, 3])
+
+
+def in_words(probability: float) -> str:
+    """Three digits of a probability, but never 1.000 or 0.000, which none is."""
+    if probability >= 0.9995:
+        return "> 0.999"
+    return "< 0.001" if probability < 0.0005 else f"{probability:.3f}"
 
 
 def _evidence_line(pair: Any, own: Any) -> str:

@@ -1,10 +1,10 @@
 """Matches to look at: which pairs are shown, what evidence each stands on, and one sheet of pictures per kind.
 
 right    true pairs of the list that score at least the threshold, spread evenly over their ranks
-wrong    pairs of the list that are not true, highest score first: the mistakes that cost most
+wrong    pairs of the list that are not true, at any score, highest first: the mistakes that cost most
 missed   all other true pairs: half of the sheet for those that are not in the list, spread evenly over the ids,
          half for those below the threshold, lowest first; either fills what the other leaves
-best     where there is no ground truth: the best pair of each query, highest score first
+best     where there is no ground truth: the best pair of each query, copy or not, highest score first
 
 The threshold is the score at which recall at precision 90 % is read off (`metrics.recall_at_precision`), so the
 share of right pairs among the true ones is that recall. A list that never reaches that precision has no
@@ -121,12 +121,15 @@ def choose_wrong(judged: Judged, matches: int) -> Choice:
     """The wrong pairs that score highest, each with what the list says about the query's true reference."""
     wrong = judged.ranked[~judged.ranked["hit"]]
     pairs = wrong.iloc[:matches]
-    title = _title("Wrong matches", len(pairs), len(wrong), "the highest scores", "No match is wrong.")
+    title = _title(
+        "Wrong matches", len(pairs), len(wrong), "the highest", "No match is wrong.", " wrong pairs at any score"
+    )
     if judged.threshold is None:
         note = "No score reaches a precision of 90 %."
     else:
         costly = int((wrong["score"] >= judged.threshold).sum())
-        note = f"{counted(costly, 'wrong pair scores', 'wrong pairs score')} {_threshold_text(judged.threshold)}."
+        note = f"{counted(costly, 'wrong pair scores', 'wrong pairs score')} {_threshold_text(judged.threshold)}; "
+        note += "what stands lower nobody would take for a match."
     remarks = [_true_source(judged, query) for query in pairs["query_id"]]
     return Choice(title, note, pairs.assign(verdict="wrong", remark=remarks))
 
@@ -159,14 +162,14 @@ def choose_best(ranked: pd.DataFrame, matches: int) -> Choice:
     first = ranked[~ranked["query_id"].duplicated()]
     pairs = first.iloc[:matches]
     title = _title(
-        "Best matches",
+        "Best pair of each query",
         len(pairs),
         len(first),
-        "the best of each query, highest score first",
+        "highest score first",
         "The list of matches is empty.",
     )
-    note = "There is no ground truth: whether a match is right is for you to see."
-    return Choice(title, note, pairs.assign(verdict="match", remark=""))
+    note = "Every query has a best pair: not all are copies. There is no ground truth, so which are is for you to see."
+    return Choice(title, note, pairs.assign(verdict="best pair", remark=""))
 
 
 def _right_pairs(judged: Judged) -> pd.DataFrame:
@@ -193,10 +196,10 @@ def _best_wrong(judged: Judged, query: str) -> str:
     return f"Its best wrong candidate is {_short(best.reference_id)}, rank {best['rank']:,} with {best.score:.3f}."
 
 
-def _title(kind: str, shown: int, total: int, order: str, none: str) -> str:
+def _title(kind: str, shown: int, total: int, order: str, none: str, things: str = "") -> str:
     if not total:
         return none
-    return f"{kind}: {shown:,} of {total:,}" + (f", {order}" if shown < total else "")
+    return f"{kind}: {shown:,} of {total:,}{things}" + (f", {order}" if shown < total else "")
 
 
 def counted(count: int, one: str, many: str) -> str:
@@ -391,7 +394,8 @@ def _describe(
 ) -> Match:
     """One row of a sheet."""
     own = evidence[(evidence["query_id"] == pair.query_id) & (evidence["reference_id"] == pair.reference_id)]
-    lines = _standing(pair, rows, pair.query_id in queries.paths and pair.reference_id in references.paths)
+    readable = pair.query_id in queries.paths and pair.reference_id in references.paths
+    lines = _standing(pair, rows, readable, settings.vote)
     query: View | None
     reference: View | None
     if len(own):
@@ -412,15 +416,15 @@ def _describe(
     return Match(pair.verdict, lines, captions, query, reference)
 
 
-def _standing(pair: Any, rows: int, readable: bool) -> list[str]:
+def _standing(pair: Any, rows: int, readable: bool, vote: int) -> list[str]:
     """The pair's score and place in the list, or that it has none and why."""
     if not np.isnan(pair.score):
         return [f"score {pair.score:.3f}, rank {int(pair.rank):,} of {rows:,}"]
     if np.isnan(pair.recomputed):
         if not readable:
             return ["not in the list", "No evidence: one of the two pictures could not be read (images/rejected.csv)."]
-        reason = "No evidence: not enough models agree on any of its parts, or a filter took them out."
-        return ["not in the list", reason]
+        lacks = "not enough models agree on any of its parts" if vote > 1 else "no model has it among its best pairs"
+        return ["not in the list", f"No evidence: {lacks}, or a filter took it out."]
     return ["not in the list", f"It scores {pair.recomputed:.3f}, less than the pairs that the list keeps."]
 
 
@@ -461,8 +465,8 @@ GAP = 24
 PANEL = (270, 190)  # largest width and height of a picture in a row
 FRAME = 7  # around a picture, for the outline of a part that reaches its edges
 
-ORANGE, WHITE, BLACK, GREY, LINE = "#ff9f1c", "#ffffff", "#1c1c1c", "#5f6368", "#d0d3d6"
-VERDICT_COLOURS = {"right": "#117a65", "wrong": "#943126", "missed": "#9a6400", "match": "#1b4f72"}
+ORANGE, WHITE, BLACK, GREY, LINE, BLUE = "#ff9f1c", "#ffffff", "#1c1c1c", "#5f6368", "#d0d3d6", "#1b4f72"
+VERDICT_COLOURS = {"right": "#117a65", "wrong": "#943126", "missed": "#9a6400", "best pair": BLUE}
 
 
 def draw_panels(views: Iterable[View | None]) -> dict[View, tuple[Image.Image, Image.Image | None]]:
@@ -531,7 +535,11 @@ def _outline(panel: Image.Image, corners: NDArray[np.float64]) -> None:
 
 
 def draw_sheet(
-    choice: Choice, matches: Sequence[Match], panels: Mapping[View, tuple[Image.Image, Image.Image | None]], path: Path
+    choice: Choice,
+    matches: Sequence[Match],
+    panels: Mapping[View, tuple[Image.Image, Image.Image | None]],
+    path: Path,
+    verified: bool = False,
 ) -> None:
     """Write one kind's sheet as PNG, 1200 pixels wide; equal sheets are equal bytes.
 
@@ -540,17 +548,22 @@ def draw_sheet(
         matches: the rows, from `describe_matches`; without any, the sheet is one sentence.
         panels: from `draw_panels`, at least of the views of `matches`.
         path: where to write.
+        verified: whether there is a verified list beside this one.
     """
+    source = "matching.csv, the ranked list" + ", before verification" * verified
+    note = choice.note
+    if verified:
+        note += " Not the last word: verification, matches.csv, can find what this list misses and drop what is wrong."
     if matches:
         legend = (
             "Each row: the query with its matching part outlined, that part as it was compared, the reference's part "
             "as it was compared, the reference with its part outlined. Orange is the part's upper edge, the square its "
             "left end: they show how a part was turned or mirrored. A score is the mean of its pieces of evidence."
         )
-        blocks = [headline(choice.title, f"{choice.note} {legend}")]
+        blocks = [headline(choice.title, f"{note} {legend}", source)]
         blocks += [_row(number, match, panels) for number, match in enumerate(matches, 1)]
     else:
-        blocks = [headline(choice.title, choice.note)]
+        blocks = [headline(choice.title, note, source)]
     stacked(blocks, path)
 
 
@@ -561,15 +574,16 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(fonts / name), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def headline(title: str, text: str) -> Image.Image:
-    """The top of a sheet: its title, and text in lines that fit."""
-    body = font(14)
+def headline(title: str, text: str, source: str) -> Image.Image:
+    """The top of a sheet: the list that it shows, its title, and text in lines that fit."""
+    body, top = font(14), MARGIN + 24
     lines = _wrapped(text, body, WIDTH - 2 * MARGIN)
-    block = Image.new("RGB", (WIDTH, MARGIN + 34 + 20 * len(lines) + 8), WHITE)
+    block = Image.new("RGB", (WIDTH, top + 34 + 20 * len(lines) + 8), WHITE)
     draw = ImageDraw.Draw(block)
-    draw.text((MARGIN, MARGIN), title, BLACK, font(20, bold=True))
+    draw.text((MARGIN, MARGIN), source, BLUE, font(14, bold=True))
+    draw.text((MARGIN, top), title, BLACK, font(20, bold=True))
     for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + 34 + 20 * number), line, GREY, body)
+        draw.text((MARGIN, top + 34 + 20 * number), line, GREY, body)
     return block
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,29 +32,41 @@ def read(path: str | Path) -> pd.DataFrame:
     without = table.loc[table["reference_id"] == "", "query_id"]
     contradicted = without[without.isin(positive_pairs(table)["query_id"])]
     if contradicted.size:
-        raise InputError(
-            f"the ground truth {path} says of {contradicted.size} queries both that they have a source and that they "
-            f"have none; the first is {contradicted.iloc[0]!r}"
+        first = repr(contradicted.iloc[0])
+        several = (
+            f"{contradicted.size} queries both that they have a source and that they have none; the first is {first}"
         )
+        one = f"the query {first} both that it has a source and that it has none"
+        raise InputError(f"the ground truth {path} says of {one if contradicted.size == 1 else several}")
     return table
 
 
 def check(truth: pd.DataFrame, query_ids: Iterable[str], reference_ids: Iterable[str]) -> None:
     """Raise InputError if the ground truth names a query or a reference that is not among the pictures."""
-    references = truth.loc[truth["reference_id"] != "", "reference_id"]
-    for kind, named, known in (
-        ("queries", truth["query_id"], query_ids),
-        ("references", references, reference_ids),
-    ):
-        ids = list(known)
-        unknown = named[~named.isin(ids)].drop_duplicates()
-        if unknown.size:
-            first = unknown.iloc[0]
+    queries, references = list(query_ids), list(reference_ids)
+    unknown = {
+        "query": truth.loc[~truth["query_id"].isin(queries), "query_id"].drop_duplicates(),
+        "reference": truth.loc[~truth["reference_id"].isin(["", *references]), "reference_id"].drop_duplicates(),
+    }
+    # A header of other words is unknown in both columns, and mostly nothing else is.
+    if all(0 in names.index for names in unknown.values()):
+        words = ",".join(truth.iloc[0])
+        if unknown["query"].size == 1 or re.search("query.*,.*ref", words, re.IGNORECASE):
+            raise InputError(
+                f"the ground truth begins with {words!r}, which are no ids of pictures: if that is the header, it must "
+                f"be {','.join(PAIR)} or left out"
+            )
+    for kind, kinds, ids in (("query", "queries", queries), ("reference", "references", references)):
+        names = unknown[kind]
+        if names.size:
+            first = names.iloc[0]
             without_ending = first.rpartition(".")[0]
             meant = without_ending if without_ending in ids else closest(first, ids)
+            several = f"{names.size} {kinds} that are not among the pictures; the first is {first!r}"
+            one = f"a {kind} that is not among the pictures: {first!r}"
             raise InputError(
-                f"the ground truth names {unknown.size} {kind} that are not among the pictures; the first is "
-                f"{first!r}{f', did you mean {meant!r}?' if meant else ''} "
+                f"the ground truth names {one if names.size == 1 else several}"
+                f"{f', did you mean {meant!r}?' if meant else ''} "
                 "(an id is the picture's path below its folder without the ending)"
             )
 

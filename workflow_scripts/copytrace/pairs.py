@@ -93,9 +93,10 @@ def check_leakage(queries: Iterable[str], pictures: Iterable[str]) -> None:
             found.append((query, again))
     if found:
         query, picture = found[0]
+        queries, it = (f"{len(found)} queries are", "the first is") if len(found) > 1 else ("1 query is", "it is")
         raise InputError(
-            f"{len(found)} queries are also in images.training_pairs, so that models trained on pairs would know the "
-            f"answer; the first is {query}, in a pair as {picture}"
+            f"{queries} also in images.training_pairs, so that models trained on pairs would know the "
+            f"answer; {it} {query}, in a pair as {picture}"
         )
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 
 
 class Progress:
     """The jobs of a run. Moments are seconds of any clock."""
 
     def __init__(self, rules: Iterable[str], now: float):
-        """`rules`: the rule of each job to do."""
+        """`rules`: the rule of each job to do. Jobs of other rules don't count: those that only name results."""
         self.began = now
         self.left = Counter(rules)
         self.under_way: dict[int, tuple[str, str, float]] = {}  # rule, name and beginning, by the job's number
@@ -21,6 +22,8 @@ class Progress:
 
     def start(self, job: int, rule: str, name: str, now: float) -> None:
         """A job begins."""
+        if rule not in self.left:
+            return
         self.under_way[job] = (rule, name, now)
 
     def fail(self, job: int) -> None:
@@ -29,6 +32,8 @@ class Progress:
 
     def finish(self, job: int, now: float) -> None:
         """A job is done."""
+        if job not in self.under_way:
+            return
         rule, _, began = self.under_way.pop(job)
         self.seconds[rule].append(now - began)
         self.left[rule] -= 1
@@ -48,3 +53,15 @@ class Progress:
     def not_timed(self) -> int:
         """Number of jobs to do whose rules have no finished job: nobody knows how long they take."""
         return sum(count for rule, count in self.left.items() if rule not in self.seconds)
+
+    def time_left(self, now: float) -> str:
+        """The time that is left in words; none while most of the jobs left are of rules that are not timed yet."""
+        unknown, left = self.not_timed(), self.left.total()
+        rules = "rules that are" if unknown > 1 else "a rule that is"
+        if 2 * unknown > left:
+            jobs, verb = ("jobs" if left > 1 else "job"), ("are" if unknown > 1 else "is")
+            return f"too early to say how long: {unknown} of {left} {jobs} left {verb} of {rules} not timed yet"
+        about = f"about {timedelta(seconds=round(self.seconds_left(now)))} left"
+        if not unknown:
+            return about
+        return f"{about}, not counting {unknown} {'jobs' if unknown > 1 else 'job'} of {rules} not timed yet"

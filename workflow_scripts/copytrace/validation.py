@@ -102,6 +102,8 @@ def _sentence(mistake: ValidationError, config: dict[str, Any], schema: Schema) 
         case "pattern":
             characters = re.fullmatch(r"\^\[(.+)\]\+\$", wanted)
             form = f"may have only the characters {characters[1]}" if characters else f"must match {wanted}"
+            if characters and "/" in characters[1] and re.match(r"~|.*\$", value):
+                form += ": write the full path, ~ and variables are not filled in here"
             return f"{name} is {_shown(value)}, but {form}"
         case limit:
             return f"{name} is {value}, but must be {_LIMITS[str(limit)]} {wanted}"

@@ -47,9 +47,11 @@ def draw_reliability(table: pd.DataFrame, path: Path) -> None:
     axes.vlines(*bounds, color=LIGHT, linewidth=6, label="95 % interval of the share")
     axes.plot(table["predicted"], table["observed"], "o-", color=COLOUR, label="pairs of such a probability")
     for pairs, predicted, observed in table[["pairs", "predicted", "observed"]].itertuples(index=False):
-        axes.annotate(f"{pairs:,}", (predicted, observed), (8, 5), textcoords="offset points", color=GREY)
-    axes.set(xlim=(-0.02, 1.05), ylim=(-0.04, 1.04), xlabel="probability", ylabel="share of true pairs")
+        # to the lower right, where no line goes that rises
+        text = axes.annotate(f"{pairs:,}", (predicted, observed), (8, -14), textcoords="offset points", color=GREY)
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    axes.set(xlim=(-0.02, 1.06), ylim=(-0.09, 1.04), xlabel="probability", ylabel="share of true pairs")
     axes.set_title("Does the probability hold? Numbers are pairs", loc="left")
-    axes.legend(frameon=False, loc="upper left")
+    figure.legend(frameon=False, loc="outside lower center", ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     figures.save(figure, path)
