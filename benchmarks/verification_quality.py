@@ -27,6 +27,7 @@ from copytrace.verification.verify import BOX
 
 MODEL = Path(fusion.__file__).with_name("default_fusion.json")
 SAMPLES = 1000
+TABLES = ("pairs", "truth", "costs", "collage_pairs", "collage_truth")
 DEEP = 10  # candidates of the steps that have no local features
 
 Score = Callable[[pd.DataFrame], pd.Series]
@@ -43,18 +44,23 @@ def main() -> None:
     verified_pairs.add_counts(
         parser, verified_pairs.Counts(references=1400, negatives=400, pool=900, look_alikes=600, deep=DEEP)
     )
+    parser.add_argument("--collages", type=int, default=100, help="collages of each kind")
     args = parser.parse_args()
-    paths = {name: args.output / f"{name}.parquet" for name in ("pairs", "truth", "costs")}
+    paths = {name: args.output / f"{name}.parquet" for name in TABLES}
     if not args.measured:
         table = verified_pairs.photographs(args.photographs)
         references = table[table.split == "references"].reset_index(drop=True)
         others = table[(table.split == "training") & ~verified_pairs.for_fitting(table)].reset_index(drop=True)
         counts = verified_pairs.read_counts(args)
         pairs, truth, collection = verified_pairs.measured_pairs(references, others, args.weights, counts, "measure")
-        for name, measured in (("pairs", pairs), ("truth", truth), ("costs", collection.costs())):
+        look_alikes = truth.path[truth.role == "look-alike"].tolist()
+        costs = collection.costs()
+        collages = verified_pairs.collage_pairs(collection, references, look_alikes, args.collages, counts, "measure")
+        for name, measured in zip(paths, (pairs, truth.drop(columns="path"), costs, *collages)):
             write_table(measured, paths[name])
-    pairs, truth, costs = (pd.read_parquet(path) for path in paths.values())
-    report = "\n".join(lines(pairs, truth, costs, fusion.read_fusion(args.model)))
+    pairs, truth, costs, collage_pairs, collage_truth = (pd.read_parquet(path) for path in paths.values())
+    model = fusion.read_fusion(args.model)
+    report = "\n".join([*lines(pairs, truth, costs, model), "", *collages_table(collage_pairs, collage_truth, model)])
     with runtime.atomic_output(args.output / "quality.md") as temporary:
         temporary.write_text(report + "\n")
     print(report)
@@ -213,6 +219,29 @@ def intersection_over_union(pairs: pd.DataFrame, side: str) -> np.ndarray:
     shared = np.prod(np.maximum(sides, 0), axis=1)
     union = sum(np.prod(box[:, 2:] - box[:, :2], axis=1) for box in (found, true)) - shared
     return np.nan_to_num(shared / union)
+
+
+def collages_table(pairs: pd.DataFrame, truth: pd.DataFrame, model: fusion.Fusion) -> list[str]:
+    """Of collages with several references: how many of these are candidates and called, and how often all of them."""
+    out = ["| collages of | collages | references | candidates | called | all called | other pairs called |"]
+    out += ["|---|---|---|---|---|---|---|"]
+    pairs = pairs[pairs.global_score.notna() | pairs.local_rank.notna()].reset_index(drop=True)
+    probability = fusion.one_source(pairs, fusion.predict(model, fusion.feature_table(pairs)))
+    pairs = pairs.assign(called=probability >= model.decision, suspected=fusion.suspected_copies(pairs))
+    shown = truth.merge(pairs, how="left", on=["query_id", "reference_id"])
+    other = pairs.merge(truth[["query_id", "kind"]].drop_duplicates(), on="query_id")
+    other = other.merge(truth, how="left", on=["query_id", "reference_id"], indicator=True)
+    other = other[(other._merge == "left_only") & ~other.suspected]
+    for kind, rows in shown.groupby("kind", sort=False):
+        called = rows.called.fillna(False).astype(bool)
+        whole = called.groupby(rows.query_id).all()
+        shares = []
+        for count, total in ((int(called.sum()), len(rows)), (int(whole.sum()), len(whole))):
+            low, high = exact_interval(count, total)
+            shares.append(f"{count / total:.3f} [{low:.3f}, {high:.3f}]")
+        found, wrong = int(rows.inliers.notna().sum()), int(other.called[other.kind_x == kind].sum())
+        out.append(f"| {kind} | {len(whole)} | {len(rows)} | {found} | {' | '.join(shares)} | {wrong} |")
+    return out
 
 
 def costs_table(costs: pd.DataFrame) -> list[str]:

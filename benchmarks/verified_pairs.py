@@ -12,7 +12,7 @@ import side_by_side  # first: it sets the threads and finds the library
 
 import argparse
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from copytrace.networks.model import CopyModel
 from copytrace.networks.registry import create_backbone
 from copytrace.networks.weights import load_backbone_weights
 from copytrace.preprocessing import to_network_input
+from copytrace.sample.jpeg import through_file
 from copytrace.verification import background, candidates, descriptor_index, edits, features, matching, trials
 from copytrace.verification.descriptor_index import IndexSettings
 from copytrace.verification.evidence import bounding_box
@@ -212,7 +213,7 @@ def measured_pairs(
     `others` are photographs that are no references. Columns of the pairs: `query_id`, `reference_id`, `score` (global),
     `global_rank` and `local_rank` (empty where the list does not have it), those of `verify`, `global_score` (missing
     unless the pair is one of the `candidates` best), and of copies the true boxes, `true_query_x0` …. Of the truth:
-    `query_id`, `reference_id`, `role` and `kind`, as of `Trial`. Queries are
+    the fields of `Trial`. Queries are
     measured in random order, and an interrupt (Ctrl-C) ends with those that are.
     """
     rng = runtime.generator(seed, "photographs")
@@ -232,8 +233,55 @@ def measured_pairs(
             measured[number] = collection.measure(plan[number], picture, made, counts)
             done.add()
     rows = [row for number in sorted(measured) for row in measured[number]]
-    truth = pd.DataFrame([plan[number] for number in sorted(measured)]).drop(columns="path")
+    truth = pd.DataFrame([plan[number] for number in sorted(measured)])
     return pd.DataFrame(rows), truth, collection
+
+
+COLLAGES = ("two references, whole", "two references, cut", "three references, cut", "reference and look-alike, cut")
+
+
+def collage_pairs(
+    collection: Collection, references: pd.DataFrame, look_alikes: Sequence[str], each: int, counts: Counts, seed: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pairs of collages of several references, `each` of every kind, columns as of `measured_pairs`, and the truth.
+
+    Whole pictures stand beside each other at the same height; others are cut to cells by `edits.collage`, where
+    unrelated photographs fill the cells that are left. `look_alikes` are files. Of the truth: `query_id`,
+    `reference_id`, `kind`, a row for each reference.
+    """
+    paths = references.set_index("image_id").path
+    rows, truth = [], []
+    with runtime.Throughput("collages", side_by_side.THREADS, each * len(COLLAGES)) as done:
+        for number in range(each * len(COLLAGES)):
+            kind = COLLAGES[number % len(COLLAGES)]
+            rng = runtime.generator(seed, "collage", number)
+            shown = rng.choice(collection.image_ids, {"two": 2, "three": 3, "reference": 1}[kind.split()[0]], False)
+            files = [paths[name] for name in shown]
+            if "look-alike" in kind:
+                files.append(str(rng.choice(look_alikes)))
+            parts = [load_image(file) for file in files]
+            if "whole" in kind:
+                height = min(part.shape[0] for part in parts)
+                sizes = [(round(part.shape[1] * height / part.shape[0]), height) for part in parts]
+                parts = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p, size in zip(parts, sizes)]
+                picture = np.hstack(parts)
+            else:
+                picture = _in_cells(parts, rng, collection.unrelated)
+            query = Trial(f"collage{number:04d}", "", "copy", "", "")
+            rows += collection.measure(query, through_file(picture), None, counts)
+            truth += [(query.query_id, name, kind) for name in shown]
+            done.add()
+    return pd.DataFrame(rows), pd.DataFrame(truth, columns=["query_id", "reference_id", "kind"])
+
+
+def _in_cells(parts: list[np.ndarray], rng: np.random.Generator, unrelated: list[str]) -> np.ndarray:
+    """A collage in which all parts stand; drawn again until it has cells for them."""
+    others = [load_image(str(path)) for path in rng.choice(unrelated, 3)]  # a collage has four cells at most
+    while True:
+        waiting = deque([*parts[1:], *others])
+        made = edits.collage(parts[0], rng, waiting.popleft)
+        if len(waiting) <= len(others):
+            return made.picture
 
 
 def run(main: Callable[[], None]) -> None:

@@ -129,6 +129,50 @@ def test_missing_global_scores_stay_missing():
     assert found.global_margin[1:].tolist() == [-0.25, 0.25]
 
 
+def share_of_smaller(one, other):
+    """By counting the unit squares of boxes with whole corners; None where there is no box."""
+    if np.isnan([*one, *other]).any():
+        return None
+    squares = [{(x, y) for x in range(int(b[0]), int(b[2])) for y in range(int(b[1]), int(b[3]))} for b in (one, other)]
+    return len(squares[0] & squares[1]) / min(map(len, squares))
+
+
+def test_margins_are_against_the_best_candidate_that_lies_in_no_other_region():
+    draw = np.random.default_rng(8)
+    rows, compared, left_out = [], 0, 0
+    for _ in range(300):
+        x, y, width, height = (*draw.integers(0, 12, 2), *draw.integers(1, 12, 2))
+        box = NOWHERE if draw.random() < 0.2 else (x, y, x + width, y + height)
+        score = np.nan if draw.random() < 0.2 else draw.normal()
+        rows.append((f"q{draw.integers(60)}", score, int(draw.integers(0, 60)), box))
+    found = fusion.feature_table(pairs(rows))
+    for number, (query, score, inliers, box) in enumerate(rows):
+        others = []
+        for other, row in enumerate(rows):
+            if other != number and row[0] == query:
+                shared = share_of_smaller(box, row[3])
+                if shared is not None and shared <= 0.1:
+                    left_out += 1
+                else:
+                    others.append(row)
+        compared += len(others)
+        most = max((np.log1p(row[2]) for row in others), default=0)
+        assert found.inlier_margin[number] == pytest.approx(np.log1p(inliers) - most)
+        best = max((row[1] for row in others if not np.isnan(row[1])), default=0)
+        assert found.global_margin[number] == pytest.approx(score - best, nan_ok=True)
+    assert min(compared, left_out) > 200
+
+
+def test_margins_do_not_depend_on_the_order_of_the_pairs():
+    draw = np.random.default_rng(9)
+    corners = draw.uniform(0, 100, (200, 2))
+    boxes = np.hstack([corners, corners + draw.uniform(1, 50, (200, 2))])
+    table = pairs([(f"q{n % 30}", draw.normal(), n % 17, tuple(box)) for n, box in enumerate(boxes)])
+    order = draw.permutation(200)
+    shuffled = fusion.feature_table(table.iloc[order].reset_index(drop=True))
+    pd.testing.assert_frame_equal(shuffled, fusion.feature_table(table).iloc[order].reset_index(drop=True))
+
+
 def test_one_source_per_query_but_for_disjoint_regions():
     left, right, middle, inner = (0, 0, 100, 90), (102, 0, 200, 90), (50, 0, 150, 90), (10, 10, 20, 20)
     table = pairs(

@@ -66,6 +66,7 @@ def test_a_run_on_a_few_photographs(load, tmp_path, monkeypatch, capsys):
     """Every table is there; the trees that ship find most copies, and the boxes are where the edits put them."""
     quality = load("verification_quality")
     counts = {"references": 30, "background": 40, "copies": 19, "negatives": 4, "pool": 6, "look-alikes": 4}
+    counts |= {"collages": 2}
     flags = [word for name, count in counts.items() for word in (f"--{name}", str(count))]
     arguments = ["--photographs", os.environ["COPYTRACE_PHOTOS"], "--output", str(tmp_path), *flags]
     monkeypatch.setattr("sys.argv", ["verification_quality.py", *arguments])
@@ -75,6 +76,8 @@ def test_a_run_on_a_few_photographs(load, tmp_path, monkeypatch, capsys):
     for name in (*quality.edits.KINDS, *("global descriptor", "+ fusion", "network, as it is and mirrored")):
         assert f"| {name.replace('_', ' ')} | " in printed
     pairs, truth = pd.read_parquet(tmp_path / "pairs.parquet"), pd.read_parquet(tmp_path / "truth.parquet")
+    for kind in quality.verified_pairs.COLLAGES:
+        assert f"| {kind} | 2 | " in printed
     assert truth.role.value_counts().to_dict() == {"copy": 19, "negative": 4, "look-alike": 4}
     copies = pairs.merge(truth[truth.role == "copy"], on=["query_id", "reference_id"])
     located = copies[copies.inliers >= 40]

@@ -69,31 +69,41 @@ def feature_table(pairs: pd.DataFrame) -> pd.DataFrame:
     """The features of pairs, float64, in the order of `FEATURES`.
 
     `pairs` has all candidates of each of its queries: `query_id`, `global_score` (score-normalised; may be missing) and
-    the columns of `verify.verify`. Margins are against the best other candidate of the query, or 0 where there is
-    none: about what an unrelated picture scores.
+    the columns of `verify.verify`. Margins are against the best other candidate of the query that does not lie in
+    another region of it, or 0 where there is none: about what an unrelated picture scores.
     """
     inliers = pairs.inliers.astype(np.float64).map(np.log1p)
     table = {
         "global_score": pairs.global_score,
-        "global_margin": pairs.global_score - _best_other(pairs.query_id, pairs.global_score),
+        "global_margin": pairs.global_score - _best_other(pairs, pairs.global_score),
         "hash_distance": pairs.hash_distance,
         "log_inliers": inliers,
         "log_weighted_inliers": np.log1p(pairs.weighted_inliers),
         "local_ncc": pairs.local_ncc,
         "agreeing_share": pairs.agreeing_share,
         "thumbnail_ncc": pairs.thumbnail_ncc,
-        "inlier_margin": inliers - _best_other(pairs.query_id, inliers),
+        "inlier_margin": inliers - _best_other(pairs, inliers),
     }
     return pd.DataFrame(table, columns=list(FEATURES)).astype(np.float64)
 
 
-def _best_other(groups: pd.Series, values: pd.Series) -> pd.Series:
-    """The largest value of each row's group without the row itself; 0 where there is none."""
-    place = values.groupby(groups).rank(method="first", ascending=False)
-    best, second = (
-        groups.map(values[place == number].set_axis(groups[place == number])).astype(np.float64) for number in (1, 2)
-    )
-    return best.where(place != 1, second).fillna(0.0)
+def _best_other(pairs: pd.DataFrame, values: pd.Series) -> np.ndarray:
+    """The largest value [n] of the other candidates of each row's query, those that are `_disjoint` from it left out.
+
+    0 where there is none. Each row is compared with the next one of its query, then each with the one after that, and
+    so on: all rows at once, and without a table of all with all.
+    """
+    query = pd.factorize(pairs.query_id)[0]
+    order = np.argsort(query, kind="stable")
+    query, regions, ordered = query[order], _regions(pairs)[order], values.to_numpy(np.float64)[order]
+    best = np.full(len(pairs), np.nan)
+    for step in range(1, int(np.bincount(query).max(initial=0))):
+        compared = (query[step:] == query[:-step]) & ~_disjoint(regions[step:], regions[:-step])
+        best[step:] = np.fmax(best[step:], np.where(compared, ordered[:-step], np.nan))
+        best[:-step] = np.fmax(best[:-step], np.where(compared, ordered[step:], np.nan))
+    found = np.empty(len(pairs))
+    found[order] = np.nan_to_num(best)
+    return found
 
 
 def suspected_copies(pairs: pd.DataFrame) -> pd.Series:
@@ -125,26 +135,29 @@ def one_source(pairs: pd.DataFrame, probabilities: np.ndarray) -> np.ndarray:
     those of all sources before it, as in a collage; else it loses `SECOND_SOURCE`. A candidate without a region stands
     for the whole query.
     """
-    boxes = pairs[["query_x0", "query_y0", "query_x1", "query_y1"]].to_numpy(np.float64)
-    boxes = np.where(np.isnan(boxes), [-np.inf, -np.inf, np.inf, np.inf], boxes)
+    regions = _regions(pairs)
     lost = np.zeros(len(pairs))
     for rows in pairs.groupby("query_id", sort=False).indices.values():
-        sources: list[np.ndarray] = []
-        for row in np.array(rows)[np.argsort(-probabilities[rows], kind="stable")]:
-            if all(_overlap(boxes[row], source) <= DISJOINT for source in sources):
-                sources.append(boxes[row])
+        sources: list[int] = []
+        for row in np.array(rows)[np.argsort(-probabilities[rows], kind="stable")].tolist():
+            if _disjoint(regions[row], regions[sources]).all():
+                sources.append(row)
             else:
                 lost[row] = SECOND_SOURCE
     return expit(logit(probabilities) - lost)
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """The share of the smaller box that lies in the other; 1 if either is the whole picture."""
-    if np.isinf(one).any() or np.isinf(other).any():
-        return 1.0
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    smaller = min(np.prod(one[2:] - one[:2]), np.prod(other[2:] - other[:2]))
-    return float(np.prod(np.maximum(sides, 0)) / max(smaller, 1e-9))
+def _regions(pairs: pd.DataFrame) -> np.ndarray:
+    """The box in the query of each pair, float64 [n, 4]; not-a-number, disjoint from none, without geometry."""
+    return pairs[["query_x0", "query_y0", "query_x1", "query_y1"]].to_numpy(np.float64)
+
+
+def _disjoint(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether regions [..., 4] are different ones, as two pictures in a collage, by `DISJOINT`: bool [...]."""
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    areas = (np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (one, other))
+    shared = np.prod(np.maximum(sides, 0), axis=-1) / np.maximum(np.minimum(*areas), 1e-9)
+    return shared <= DISJOINT
 
 
 def decide_at_precision(fusion: Fusion, probabilities: np.ndarray, copies: np.ndarray, precision: float) -> Fusion:
