@@ -498,7 +498,7 @@ def test_known_pairs_of_a_user_are_trained_on_unless_a_query_is_among_them(own_p
     pd.DataFrame(names, columns=["query", "reference"]).to_csv(tmp_path / "pairs.csv", index=False)
     run = snakemake(own_pictures, "--cores", "2", overlays=overlay(tmp_path, **settings))
     assert run.returncode != 0
-    sentence = f"the first is {query}, in a pair as {tmp_path / 'torn.jpg'}"
+    sentence = f"it is {query}, in a pair as {tmp_path / 'torn.jpg'}"
     assert sentence in (tmp_path / "results" / "logs" / "check_inputs.log").read_text()
     assert sentence in run.stdout + run.stderr
     assert not (tmp_path / "results" / "models").exists()
