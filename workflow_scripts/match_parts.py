@@ -26,7 +26,7 @@ def main() -> None:
     parts = descriptor_files.read_rows(args.queries)
     chosen = matching.chosen_parts(parts, args.whole_queries)
     rows = np.flatnonzero(chosen)
-    count = args.pairs_per_query * parts.image_id[chosen].nunique()
+    count = matching.pairs_to_keep(parts, chosen, args.pairs_per_query)
 
     tables = []
     similarities = len(rows) * sum(map(descriptor_files.count_rows, args.references))

@@ -24,7 +24,8 @@ def main() -> None:
 
     queries = descriptor_files.read_rows(args.queries)
     references = descriptor_files.read_rows(args.references)
-    count = args.pairs_per_query * queries.image_id[matching.chosen_parts(queries, args.whole_queries)].nunique()
+    chosen = matching.chosen_parts(queries, args.whole_queries)
+    count = matching.pairs_to_keep(queries, chosen, args.pairs_per_query)
     shards = len(args.pairs)
     rows = [sum(map(descriptor_files.count_rows, shard_of(args.references, i, shards))) for i in range(shards)]
 

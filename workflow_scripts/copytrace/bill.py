@@ -419,7 +419,7 @@ class _Plan:
         training, queries = self.count["training"], self.count["queries"]
         everything = self.config["matching"]["background"] == "all"
         background = training if everything else min(self.config["whitening"]["samples"], training)
-        # one after the other, as the rules: each unit's queries, then what it is held against
+        # a unit's queries are normalised once, for both directions
         yield self.searching("normalise_queries", list(dict.fromkeys(parts + units)), self.parts["queries"], background)
         yield self.searching("match_parts", parts, self.parts["queries"], self.count["references"])
         yield self.searching("match_tiles", units, queries, self.parts["tiles"])

@@ -30,7 +30,7 @@ def keep_freed_memory() -> None:
     """Ask glibc to reuse the large blocks that activations take instead of giving them back after every layer.
 
     For inference on a processor, where they are asked for again at once, and every page of them would be cleared
-    again: a third of the time of a MobileNetV2 on 64 pictures of 224 pixels. Without glibc nothing happens.
+    again. Without glibc nothing happens.
     """
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
     try:

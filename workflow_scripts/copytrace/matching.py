@@ -95,6 +95,11 @@ def chosen_parts(parts: pd.DataFrame, whole: bool) -> np.ndarray:
     return parts["part"].to_numpy() == 0 if whole else np.ones(len(parts), bool)
 
 
+def pairs_to_keep(parts: pd.DataFrame, chosen: np.ndarray, per_query: int) -> int:
+    """How many pairs a model keeps at a scale: `per_query` for each picture of the `chosen` rows, over all together."""
+    return per_query * parts["image_id"][chosen].nunique()
+
+
 def best_pairs(
     queries: np.ndarray,
     bias: np.ndarray,

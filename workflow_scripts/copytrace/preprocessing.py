@@ -58,7 +58,7 @@ def cut_to_scale(image: Image.Image, parts: np.ndarray, scale: int) -> np.ndarra
 def to_network_input(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
     """uint8 [n, h, w, 3] → float32 [n, 3, h, w] on `device`, channels last, minus ImageNet's mean, over its std."""
     n, height, width, _ = batch.shape
-    # One row of pixels at a time: broadcast over the three channels alone, it takes four times as long.
+    # One row of pixels at a time: broadcast over the three channels alone, it takes several times as long.
     mean = torch.tensor(IMAGENET_MEAN, device=device).mul(255).repeat(width)
     std = torch.tensor(IMAGENET_STD, device=device).mul(255).repeat(width)
     rows = batch.to(device).reshape(n, height, 3 * width)
