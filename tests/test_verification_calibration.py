@@ -21,8 +21,7 @@ def pair(query="q", reference="r", **measured):
     """A pair that nothing speaks for, but for what is given."""
     unrelated = {
         "global_score": 0.0, "inliers": 0, "weighted_inliers": 0.0, "local_ncc": 0.0, "agreeing_share": 0.0,
-        "thumbnail_ncc": 0.1, "hash_distance": 120, "query_x0": np.nan, "query_y0": np.nan, "query_x1": np.nan,
-        "query_y1": np.nan,
+        "thumbnail_ncc": 0.1, "hash_distance": 120, "query_points": [],
     }  # fmt: skip
     return {"query_id": query, "reference_id": reference, **unrelated, **measured}
 

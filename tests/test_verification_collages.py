@@ -53,9 +53,19 @@ def test_each_reference_of_a_collage_is_called_and_no_other(references, unrelate
     assert called(measured(pictures, references, unrelated)) == {f"R{number}" for number in shown}
 
 
+@pytest.mark.parametrize("shown", [(0, 1), (1, 2), (3, 4), (5, 6), (0, 3, 6), (1, 4, 7)])
+def test_references_that_are_cut_to_their_cells_are_called(references, unrelated, shown):
+    """Their frames reach over the neighbours, of which each covers a third or more."""
+    pictures = [scene("references", number)[:, 40:160] for number in shown]
+    pairs = measured(pictures, references, unrelated)
+    boxes = pairs.set_index("reference_id").loc[[f"R{number}" for number in shown], ["query_x0", "query_x1"]]
+    assert (boxes.query_x1[:-1].to_numpy() > boxes.query_x0[1:].to_numpy() + 30).all()
+    assert called(pairs) == {f"R{number}" for number in shown}
+
+
 @pytest.mark.parametrize("shown", [(1, 2), (0, 3, 6)])
 def test_of_candidates_without_regions_one_is_called_at_most(references, unrelated, shown):
     """The control of the test above: it is the regions that make several sources of them."""
     pairs = measured([scene("references", number) for number in shown], references, unrelated)
     assert called(pairs) == {f"R{number}" for number in shown}
-    assert len(called(pairs.assign(**dict.fromkeys(["query_x0", "query_y0", "query_x1", "query_y1"], np.nan)))) <= 1
+    assert len(called(pairs.assign(query_points=[[]] * len(pairs)))) <= 1

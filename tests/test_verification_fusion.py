@@ -99,9 +99,11 @@ def test_the_fusion_needs_both_kinds():
 
 
 def pairs(rows):
-    """Pairs by (query, global score, inliers, query box), the rest at rest."""
+    """Pairs by (query, global score, inliers, box of the pixels of the keypoints that agree), the rest at rest."""
     table = pd.DataFrame(rows, columns=["query_id", "global_score", "inliers", "box"])
-    table[["query_x0", "query_y0", "query_x1", "query_y1"]] = table.pop("box").tolist()
+    table["query_points"] = [
+        [] if np.isnan(box).any() else np.add(box, [0.5, 0.5, -0.5, -0.5]) for box in table.pop("box")
+    ]
     table = table.assign(weighted_inliers=table.inliers / 2, hash_distance=100, local_ncc=0.1)
     return table.assign(agreeing_share=0.2, thumbnail_ncc=0.3)
 
@@ -161,6 +163,13 @@ def test_margins_are_against_the_best_candidate_that_lies_in_no_other_region():
         best = max((row[1] for row in others if not np.isnan(row[1])), default=0)
         assert found.global_margin[number] == pytest.approx(score - best, nan_ok=True)
     assert min(compared, left_out) > 200
+
+
+def test_keypoints_on_one_line_lie_within_the_region_around_them():
+    """Their box would have no area, of which no share could lie in another one."""
+    rows = [("a", 0.0, 40, (0, 0, 60, 60)), ("a", 0.0, 3, (20, 30, 50, 31)), ("a", 0.0, 3, (70, 30, 90, 31))]
+    found = fusion.feature_table(pairs(rows))
+    assert found.inlier_margin.tolist() == pytest.approx([np.log(41 / 4), np.log(4 / 41), np.log(4)])
 
 
 def test_margins_do_not_depend_on_the_order_of_the_pairs():

@@ -16,6 +16,7 @@ from scipy.special import expit, logit
 
 from copytrace import metrics, runtime
 from copytrace.errors import InputError
+from copytrace.verification.evidence import bounding_box
 
 #: What transfers from one collection to another (section 5); the share of inliers among the matches does not. 1: the
 #: more of it, the more probable a copy; -1: the less.
@@ -72,36 +73,37 @@ def feature_table(pairs: pd.DataFrame) -> pd.DataFrame:
     the columns of `verify.verify`. Margins are against the best other candidate of the query that does not lie in
     another region of it, or 0 where there is none: about what an unrelated picture scores.
     """
+    regions = _regions(pairs)
     inliers = pairs.inliers.astype(np.float64).map(np.log1p)
     table = {
         "global_score": pairs.global_score,
-        "global_margin": pairs.global_score - _best_other(pairs, pairs.global_score),
+        "global_margin": pairs.global_score - _best_other(pairs.query_id, regions, pairs.global_score),
         "hash_distance": pairs.hash_distance,
         "log_inliers": inliers,
         "log_weighted_inliers": np.log1p(pairs.weighted_inliers),
         "local_ncc": pairs.local_ncc,
         "agreeing_share": pairs.agreeing_share,
         "thumbnail_ncc": pairs.thumbnail_ncc,
-        "inlier_margin": inliers - _best_other(pairs, inliers),
+        "inlier_margin": inliers - _best_other(pairs.query_id, regions, inliers),
     }
     return pd.DataFrame(table, columns=list(FEATURES)).astype(np.float64)
 
 
-def _best_other(pairs: pd.DataFrame, values: pd.Series) -> np.ndarray:
+def _best_other(queries: pd.Series, regions: np.ndarray, values: pd.Series) -> np.ndarray:
     """The largest value [n] of the other candidates of each row's query, those that are `_disjoint` from it left out.
 
     0 where there is none. Each row is compared with the next one of its query, then each with the one after that, and
     so on: all rows at once, and without a table of all with all.
     """
-    query = pd.factorize(pairs.query_id)[0]
+    query = pd.factorize(queries)[0]
     order = np.argsort(query, kind="stable")
-    query, regions, ordered = query[order], _regions(pairs)[order], values.to_numpy(np.float64)[order]
-    best = np.full(len(pairs), np.nan)
+    query, regions, ordered = query[order], regions[order], values.to_numpy(np.float64)[order]
+    best = np.full(len(query), np.nan)
     for step in range(1, int(np.bincount(query).max(initial=0))):
         compared = (query[step:] == query[:-step]) & ~_disjoint(regions[step:], regions[:-step])
         best[step:] = np.fmax(best[step:], np.where(compared, ordered[:-step], np.nan))
         best[:-step] = np.fmax(best[:-step], np.where(compared, ordered[step:], np.nan))
-    found = np.empty(len(pairs))
+    found = np.empty(len(query))
     found[order] = np.nan_to_num(best)
     return found
 
@@ -148,15 +150,23 @@ def one_source(pairs: pd.DataFrame, probabilities: np.ndarray) -> np.ndarray:
 
 
 def _regions(pairs: pd.DataFrame) -> np.ndarray:
-    """The box in the query of each pair, float64 [n, 4]; not-a-number, disjoint from none, without geometry."""
-    return pairs[["query_x0", "query_y0", "query_x1", "query_y1"]].to_numpy(np.float64)
+    """The box around each pair's agreeing keypoints in the query: float64 [n, 4]; not-a-number where there are none.
+
+    The reference's frame would reach over the neighbours of one that was cut to its cell of a collage. A keypoint is a
+    pixel wide here, so that keypoints on one line have an area, too.
+    """
+    boxes = [bounding_box(np.reshape(points, (-1, 2))) for points in pairs.query_points]
+    return np.reshape(boxes, (-1, 4)) + np.array([-0.5, -0.5, 0.5, 0.5])
 
 
 def _disjoint(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Whether regions [..., 4] are different ones, as two pictures in a collage, by `DISJOINT`: bool [...]."""
+    """Whether regions [..., 4] are different ones, as two pictures in a collage, by `DISJOINT`: bool [...].
+
+    One that is not-a-number is disjoint from none.
+    """
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     areas = (np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (one, other))
-    shared = np.prod(np.maximum(sides, 0), axis=-1) / np.maximum(np.minimum(*areas), 1e-9)
+    shared = np.prod(np.maximum(sides, 0), axis=-1) / np.minimum(*areas)
     return shared <= DISJOINT
 
 

@@ -22,7 +22,7 @@ COLUMNS = ["query_id", "reference_id", "probability", "decision", "mirrored", "i
 #: What `judge` reads of a table of pairs.
 READ = [
     *("query_id", "reference_id", "global_score", "mirrored", "inliers", *MEASURED),
-    *("thumbnail_ncc", "hash_distance", *BOXES, "transform"),
+    *("thumbnail_ncc", "hash_distance", *BOXES, "transform", "query_points"),
 ]
 
 #: The trees that are used where nobody names others.
