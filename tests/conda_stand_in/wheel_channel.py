@@ -18,10 +18,14 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
+import conda_package_handling.api as conda_packages
 from packaging.utils import parse_wheel_filename
 from rattler.index import index_fs
 
@@ -42,8 +46,11 @@ def convert(wheel: Path, channel: Path) -> None:
     command += ["--keep-pip-dependencies"]
     # Dependencies keep pip's names: whl2conda would rename them, but not the packages themselves.
     command += ["--dependency-rename", "(.*)", r"\1"]
-    # V1 is .tar.bz2; the newer .conda takes eight times as long to compress.
-    subprocess.run([*command, "--format", "V1", "--quiet", "--out-dir", channel / subdir], check=True)
+    # Packed here, because whl2conda packs as tightly as it can, which takes ten times as long.
+    with tempfile.TemporaryDirectory() as trees:
+        subprocess.run([*command, "--format", "tree", "--quiet", "--out-dir", trees], check=True)
+        (tree,) = Path(trees).iterdir()
+        conda_packages.create(tree, None, f"{tree.name}.conda", (channel / subdir).resolve(), compression_level=1)
 
 
 def write_package(
@@ -96,8 +103,8 @@ def main() -> None:
     for folder in (noarch, linux):
         folder.mkdir(parents=True)
     wheels = build_wheels(arguments.channel / "wheels", arguments.requirements)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda wheel: convert(wheel, arguments.channel), wheels))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # packing changes the working directory
+        list(pool.map(convert, wheels, repeat(arguments.channel)))
     versions = {name: str(version) for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)}
     for name, package in (alias.split("=") for alias in arguments.alias):
         write_package(noarch, name, versions[package], "alias_0", depends=[f"{package} =={versions[package]}"])
