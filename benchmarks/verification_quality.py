@@ -44,7 +44,7 @@ def main() -> None:
     verified_pairs.add_counts(
         parser, verified_pairs.Counts(references=1400, negatives=400, pool=900, look_alikes=600, deep=DEEP)
     )
-    parser.add_argument("--collages", type=int, default=100, help="collages of each kind")
+    parser.add_argument("--collages", type=int, default=100, help="collages and pastes of each kind")
     args = parser.parse_args()
     paths = {name: args.output / f"{name}.parquet" for name in TABLES}
     if not args.measured:
@@ -56,7 +56,9 @@ def main() -> None:
         look_alikes = truth.path[truth.role == "look-alike"].tolist()
         costs = collection.costs()
         collages = verified_pairs.collage_pairs(collection, references, look_alikes, args.collages, counts, "measure")
-        for name, measured in zip(paths, (pairs, truth.drop(columns="path"), costs, *collages)):
+        pastes = verified_pairs.pasted_pairs(collection, references, args.collages, counts, "measure")
+        composed = [pd.concat(both, ignore_index=True) for both in zip(collages, pastes)]
+        for name, measured in zip(paths, (pairs, truth.drop(columns="path"), costs, *composed)):
             write_table(measured, paths[name])
     pairs, truth, costs, collage_pairs, collage_truth = (pd.read_parquet(path) for path in paths.values())
     model = fusion.read_fusion(args.model)
@@ -222,7 +224,7 @@ def intersection_over_union(pairs: pd.DataFrame, side: str) -> np.ndarray:
 
 
 def collages_table(pairs: pd.DataFrame, truth: pd.DataFrame, model: fusion.Fusion) -> list[str]:
-    """Of collages with several references: how many of these are candidates and called, and how often all of them."""
+    """Of collages and pastes: how many of their references are candidates and called, and how often all of them."""
     out = ["| collages of | collages | references | candidates | called | all called | other pairs called |"]
     out += ["|---|---|---|---|---|---|---|"]
     pairs = pairs[pairs.global_score.notna() | pairs.local_rank.notna()].reset_index(drop=True)

@@ -284,6 +284,54 @@ def _in_cells(parts: list[np.ndarray], rng: np.random.Generator, unrelated: list
             return made.picture
 
 
+PASTED = "soft reference, pasted on a hard ground"
+SOFT, HARD, SHARE, WIDTH = 150, 600, 0.1, 0.4
+
+
+def pasted_pairs(
+    collection: Collection, references: pd.DataFrame, count: int, counts: Counts, seed: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pairs of small pastes whose keypoints are weak among the ground's, and the truth as of `collage_pairs`.
+
+    Of the references with `SOFT` keypoints the `SHARE` whose weakest of these is weakest, of the unrelated photographs
+    with `HARD` those whose weakest is strongest; a paste has a share of `WIDTH` of the ground's width.
+    """
+    references = references[references.image_id.isin(collection.image_ids)]
+    soft = _by_strength(references.path, SOFT)
+    hard = _by_strength(pd.Series(collection.unrelated), HARD)
+    soft, hard = soft[: max(round(SHARE * len(soft)), 1)], hard[-max(round(SHARE * len(hard)), 1) :]
+    names = references.set_index("path").image_id
+    rows, truth = [], []
+    with runtime.Throughput("pastes", side_by_side.THREADS, count) as done:
+        for number in range(count):
+            rng = runtime.generator(seed, "pasted", number)
+            path, ground = str(rng.choice(soft)), load_image(str(rng.choice(hard)))
+            paste = load_image(path)
+            scale = min(WIDTH * ground.shape[1] / paste.shape[1], ground.shape[0] / paste.shape[0])
+            width, height = (max(int(side * scale), 1) for side in paste.shape[1::-1])
+            x, y = (int(rng.integers(free + 1)) for free in (ground.shape[1] - width, ground.shape[0] - height))
+            ground[y : y + height, x : x + width] = cv2.resize(paste, (width, height), interpolation=cv2.INTER_AREA)
+            query = Trial(f"pasted{number:04d}", "", "copy", "", "")
+            rows += collection.measure(query, through_file(ground), None, counts)
+            truth.append((query.query_id, names[path], PASTED))
+            done.add()
+    return pd.DataFrame(rows), pd.DataFrame(truth, columns=["query_id", "reference_id", "kind"])
+
+
+def _by_strength(paths: pd.Series, keypoints: int) -> list[str]:
+    """Those photographs that have so many keypoints, by the response of the weakest of them."""
+    settings = features.FeatureSettings()
+    sift = cv2.SIFT.create(nfeatures=keypoints, contrastThreshold=settings.contrast)
+    weakest = {}
+    for path in paths:
+        picture = cv2.cvtColor(load_image(path), cv2.COLOR_RGB2GRAY)
+        scale = min(settings.longer_side / max(picture.shape), 1.0)
+        found = sift.detect(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+        if len(found) >= keypoints:
+            weakest[path] = min(keypoint.response for keypoint in found)
+    return sorted(weakest, key=lambda path: weakest[path])
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a benchmark with the project's log."""
     runtime.set_threads(side_by_side.THREADS)

@@ -35,7 +35,7 @@ def assert_equal_features(one, other):
     assert (one.size, one.full_size) == (other.size, other.full_size)
 
 
-def test_the_strongest_keypoints_of_opencv():
+def test_keypoints_are_opencv_s_half_of_them_the_strongest_half_spread():
     drawn = picture()
     grey = cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY)
     sift = cv2.SIFT.create(contrastThreshold=0.01, enable_precise_upscale=True)
@@ -43,7 +43,7 @@ def test_the_strongest_keypoints_of_opencv():
     assert len(keypoints) > 150
     features = extract(drawn, FeatureSettings(keypoints=100))
     assert len(np.unique(features.geometry, axis=0)) == 100
-    responses, turned = [], []
+    chosen, turned = [], []
     for row, descriptor in zip(features.geometry, features.descriptors):
         own = [i for i, k in enumerate(keypoints) if np.allclose([*k.pt, k.size], row[:3], atol=1e-3)]
         off = [abs((row[3] - keypoints[i].angle) % 360) for i in own]
@@ -53,10 +53,37 @@ def test_the_strongest_keypoints_of_opencv():
         assert dark or np.isclose((row[3] - keypoint.angle + 1) % 360, 1, atol=1e-3)
         patch = vector.reshape(16, 8)[::-1].ravel() if dark else vector
         assert np.abs(descriptor / UNIT - np.sqrt(patch / patch.sum())).max() <= 0.5 / UNIT + 1e-6
-        responses.append(keypoint.response)
+        chosen.append(keypoint)
         turned.append(dark)
-    assert responses == sorted((k.response for k in keypoints), reverse=True)[:100]
     assert 20 < sum(turned) < 80
+    strongest = sorted(keypoints, key=lambda keypoint: -keypoint.response)
+    height, width = grey.shape
+    cells = {}
+    for keypoint in strongest:
+        cells.setdefault((keypoint.pt[0] * 4 // width, keypoint.pt[1] * 4 // height), []).append(keypoint)
+    in_turn = [cell[turn] for turn in range(100) for cell in cells.values() if turn < len(cell)]
+    by_place = {"strength": strongest, "spread": sorted(in_turn, key=lambda k: (turn_of(k, cells), -k.response))}
+    for count in (2, 10, 40, 100):
+        first = {(k.pt, k.size, k.response) for k in chosen[:count]}
+        for order in by_place.values():
+            assert {(k.pt, k.size, k.response) for k in order[: count // 2]} <= first
+    assert chosen[0].response == strongest[0].response
+
+
+def turn_of(keypoint, cells):
+    """Which of its cell's keypoints one is, the strongest first."""
+    return next(cell.index(keypoint) for cell in cells.values() if keypoint in cell)
+
+
+def test_a_soft_picture_beside_a_hard_one_has_keypoints():
+    """A quarter of the picture is soft; of the 400 strongest keypoints none lies there."""
+    hard = np.tile(np.kron(np.indices((20, 20)).sum(axis=0) % 2, np.ones((8, 8))), (2, 2))
+    noise = np.random.default_rng(0).normal(size=(320, 320))
+    drawn = 128 + 100 * (hard - 0.5) + 20 * noise
+    drawn[:160, :160] = 128 + 60 * cv2.GaussianBlur(noise[:160, :160], (0, 0), 2)
+    features = extract(np.repeat(drawn.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2), SETTINGS)
+    soft = (features.geometry[:, :2] < 150).all(axis=1)
+    assert len(soft) == 600 and soft.sum() > 60
 
 
 def test_a_negative_has_the_same_features():
@@ -185,7 +212,7 @@ def test_files_give_back_what_was_written(tmp_path):
     assert files.image_ids == names and len(files) == 5
     for row in (4, 0, 3, 1, 2):
         assert_equal_features(files[row], features[row])
-    parts = list(files.strongest(50))
+    parts = list(files.first(50))
     assert len(parts) == 3
     descriptors, pictures = (np.concatenate(part) for part in zip(*parts))
     for row in range(5):

@@ -196,6 +196,12 @@ def test_one_source_per_query_but_for_disjoint_regions():
     assert lost == pytest.approx(SECOND_SOURCE * np.array([0, 0, 1, 1, 1, 0, 0]))
 
 
+def test_of_equally_probable_candidates_the_one_with_more_inliers_is_the_source():
+    table = pairs([("a", 0, 3, NOWHERE), ("a", 0, 80, (0, 0, 9, 9)), ("a", 0, 7, NOWHERE)])
+    lost = logit(0.6) - logit(fusion.one_source(table, np.full(3, 0.6)))
+    assert lost == pytest.approx([SECOND_SOURCE, 0, SECOND_SOURCE])
+
+
 def test_certain_probabilities_stay_in_their_range():
     table = pairs([("a", 0, 0, NOWHERE)] * 2)
     assert fusion.one_source(table, np.array([1.0, 0.0])).tolist() == [1, 0]

@@ -76,7 +76,7 @@ def test_a_run_on_a_few_photographs(load, tmp_path, monkeypatch, capsys):
     for name in (*quality.edits.KINDS, *("global descriptor", "+ fusion", "network, as it is and mirrored")):
         assert f"| {name.replace('_', ' ')} | " in printed
     pairs, truth = pd.read_parquet(tmp_path / "pairs.parquet"), pd.read_parquet(tmp_path / "truth.parquet")
-    for kind in quality.verified_pairs.COLLAGES:
+    for kind in (*quality.verified_pairs.COLLAGES, quality.verified_pairs.PASTED):
         assert f"| {kind} | 2 | " in printed
     assert truth.role.value_counts().to_dict() == {"copy": 19, "negative": 4, "look-alike": 4}
     copies = pairs.merge(truth[truth.role == "copy"], on=["query_id", "reference_id"])

@@ -1,4 +1,4 @@
-"""Index the strongest local features of all references, for the search of candidates."""
+"""Index the first local features of all references, for the search of candidates."""
 
 import json
 
@@ -19,7 +19,7 @@ def main() -> None:
     keypoints = args.index.pop("keypoints")
     features = FeatureFiles(args.features)
     with runtime.Throughput("keypoints", args.threads) as done:
-        index = build(lambda: features.strongest(keypoints), IndexSettings(**args.index))
+        index = build(lambda: features.first(keypoints), IndexSettings(**args.index))
         done.add(index.ntotal)
     write_index(args.output, index)
 

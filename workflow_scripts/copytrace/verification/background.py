@@ -27,7 +27,7 @@ def build_background(unrelated: FeatureFiles, features: FeatureSettings, setting
     laid_over = np.concatenate(pages), np.repeat(len(unrelated) + np.arange(len(pages)), list(map(len, pages)))
     if settings.kind == "ivf_pq":
         settings = replace(settings, kind="ivf_sq8")
-    return build(lambda: [*unrelated.strongest(features.keypoints), laid_over], settings)
+    return build(lambda: [*unrelated.first(features.keypoints), laid_over], settings)
 
 
 def squared_distances(index: faiss.Index, query: Features) -> np.ndarray:

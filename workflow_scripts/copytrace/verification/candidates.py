@@ -15,7 +15,7 @@ from copytrace.verification.matching import both_orientations
 
 @dataclass(frozen=True)
 class VoteSettings:
-    """How a query is searched for: its strongest keypoints, their neighbours, and the candidates kept."""
+    """How a query is searched for: its first keypoints, their neighbours, and the candidates kept."""
 
     keypoints: int = 400
     neighbours: int = 20

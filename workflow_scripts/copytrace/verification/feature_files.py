@@ -86,8 +86,8 @@ class FeatureFiles:
             file["hashes"][row],
         )
 
-    def strongest(self, keypoints: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Of each file the descriptors of every picture's strongest keypoints, uint8 [·, 128], and their pictures.
+    def first(self, keypoints: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each file the descriptors of every picture's first keypoints, uint8 [·, 128], and their pictures.
 
         A picture is its row among all pictures, int64 [·]. One file's descriptors are held at a time.
         """

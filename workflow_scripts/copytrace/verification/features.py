@@ -23,6 +23,7 @@ from copytrace import pdq
 UNIT = 512
 
 DIMENSIONS = 128
+CELLS = 4  # of a picture, each way, over which half of the keypoints are spread
 _LAYOUT = (4, 4, 8)  # of SIFT in OpenCV: rows and columns of the patch as its keypoint turns it, and directions
 _INNER, _OUTER = 1.0, 2.2  # half sides, in radii of a keypoint, of a square in a blob and of one with what surrounds it
 
@@ -42,7 +43,8 @@ class Features:
     """What verification knows of a picture.
 
     Attributes:
-        descriptors: uint8 [n, 128], RootSIFT times `UNIT`, strongest keypoint first.
+        descriptors: uint8 [n, 128], RootSIFT times `UNIT`; of any number the first ones are half the strongest, half
+            spread over the picture.
         geometry: float32 [n, 4], of each keypoint x, y (the first pixel's centre is 0), diameter and angle in degrees
             clockwise, in pixels of a frame of `size`; a dark blob's angle is that in the negative.
         size: width and height of that frame.
@@ -62,14 +64,14 @@ class Features:
 def extract(picture: np.ndarray, settings: FeatureSettings) -> Features:
     """Describe a picture, uint8 RGB [height, width, 3] of at least one pixel.
 
-    The same picture gives the same features in the same order, whatever the number of threads: keypoints are sorted
-    by response, then by their geometry. A picture without keypoints (one colour, a few pixels) has n = 0.
+    The same picture gives the same features in the same order, whatever the number of threads. A picture without
+    keypoints (one colour, a few pixels) has n = 0.
     """
     frame = _reduce(picture, settings.longer_side)
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    found, vectors = _detector(settings.keypoints, settings.contrast).detectAndCompute(grey, None)
+    found, vectors = _detector(settings.contrast).detectAndCompute(grey, None)
     keypoints = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32).reshape(-1, 5)
-    order = np.lexsort((*keypoints.T[3::-1], -keypoints[:, 4]))[: settings.keypoints]
+    order = _strong_and_spread(keypoints, (frame.shape[1], frame.shape[0]))[: settings.keypoints]
     geometry = np.ascontiguousarray(keypoints[order, :4])
     descriptors = root_sift(vectors[order]) if len(found) else np.empty((0, DIMENSIONS), np.uint8)
     dark = _dark(grey, geometry)
@@ -87,9 +89,28 @@ def extract(picture: np.ndarray, settings: FeatureSettings) -> Features:
 
 
 @lru_cache(maxsize=1)
-def _detector(keypoints: int, contrast: float) -> Any:
+def _detector(contrast: float) -> Any:
     """SIFT; without the precise upscaling every x and y is a quarter of a pixel off, and a mirrored x half a pixel."""
-    return cv2.SIFT.create(nfeatures=keypoints, contrastThreshold=contrast, enable_precise_upscale=True)
+    return cv2.SIFT.create(contrastThreshold=contrast, enable_precise_upscale=True)
+
+
+def _strong_and_spread(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The order [n] of keypoints [n, 5], x, y, diameter, angle and response, in a picture of `size` (width, height).
+
+    Taken alone, the strongest all lie on the hardest edges, and few on a soft picture that is pasted beside them. So
+    each keypoint has two places: that by its response, and that in a list in which the strongest of every one of
+    `CELLS` × `CELLS` cells come first, then the second of each, and so on. It stands by the smaller of the two.
+    """
+    by_response = np.lexsort((*keypoints.T[3::-1], -keypoints[:, 4]))
+    column, row = np.clip(keypoints[by_response, :2] * CELLS // size, 0, CELLS - 1).T
+    cell = row * CELLS + column
+    place = np.arange(len(keypoints))
+    by_cell = np.argsort(cell, kind="stable")
+    in_cell = np.empty_like(place)  # 0 for the strongest of each cell
+    in_cell[by_cell] = place - np.searchsorted(cell[by_cell], cell[by_cell])
+    spread = np.empty_like(place)
+    spread[np.lexsort((place, in_cell))] = place
+    return by_response[np.lexsort((place, np.minimum(place, spread)))]
 
 
 def _reduce(picture: np.ndarray, longer_side: int) -> np.ndarray:

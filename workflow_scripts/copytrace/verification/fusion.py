@@ -135,13 +135,13 @@ def one_source(pairs: pd.DataFrame, probabilities: np.ndarray) -> np.ndarray:
 
     From the best candidate of a query on, each one is a source of its own if its region of the query is disjoint from
     those of all sources before it, as in a collage; else it loses `SECOND_SOURCE`. A candidate without a region stands
-    for the whole query.
+    for the whole query. Of equally probable ones, which trees make many of, that with more inliers is the better.
     """
-    regions = _regions(pairs)
+    regions, inliers = _regions(pairs), pairs.inliers.to_numpy()
     lost = np.zeros(len(pairs))
     for rows in pairs.groupby("query_id", sort=False).indices.values():
         sources: list[int] = []
-        for row in np.array(rows)[np.argsort(-probabilities[rows], kind="stable")].tolist():
+        for row in np.array(rows)[np.lexsort((-inliers[rows], -probabilities[rows]))].tolist():
             if _disjoint(regions[row], regions[sources]).all():
                 sources.append(row)
             else:
