@@ -57,7 +57,7 @@ rule descriptor_track:
         f"{RESULTS}/descriptors.h5",
         f"{RESULTS}/images/rejected.csv",
         track_evaluation(),
-        f"{RESULTS}/report/synthesis/{family_of(TRACK)}.jpg" if steps_of(family_of(TRACK)) else [],
+        track_figures(),
 
 
 rule bill:

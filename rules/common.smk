@@ -370,6 +370,15 @@ def track_evaluation():
     return [f"{RESULTS}/evaluation/descriptors.json"] if HAS_TRUTH else []
 
 
+def track_figures():
+    """The figures that the report shows of the descriptor track beside the evaluation's."""
+    figures = [f"{RESULTS}/report/descriptor_track/{kind}.png" for kind in GALLERIES]
+    if steps_of(family_of(TRACK)):
+        figures += [f"{RESULTS}/report/descriptor_track/training_curve.png"]
+        figures += [f"{RESULTS}/report/synthesis/{family_of(TRACK)}.jpg"]
+    return figures
+
+
 def one_of(names):
     """A wildcard constraint that admits these names and no other."""
     return "|".join(names) or "none-of-this-kind"

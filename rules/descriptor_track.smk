@@ -91,6 +91,12 @@ rule evaluate_descriptors:
             labels={"figure": "6 descriptor track as a table (CSV)"},
             caption="../report/descriptors_table.rst",
         ),
+        curves=report(
+            f"{RESULTS}/evaluation/descriptors_precision_recall.png",
+            category="Evaluation",
+            labels={"figure": "7 descriptor track: precision and recall"},
+            caption="../report/descriptors_precision_recall.rst",
+        ),
     log:
         f"{RESULTS}/logs/evaluate_descriptors.log",
     benchmark:
@@ -120,4 +126,72 @@ rule evaluate_descriptors:
         " --queries {input.queries} --ground-truth {input.truth} --model {params.model} --scales {params.scales}"
         " --stretching {params.stretching:q} --normalisation {params.normalisation:q} --pairs-per-query {params.pairs}"
         " --evaluation {params.evaluation:q} --seed {params.seed} --threads {threads}"
-        " --output {output.summary} --table {output.table} > {log} 2>&1"
+        " --output {output.summary} --table {output.table} --curves {output.curves} > {log} 2>&1"
+
+
+rule draw_nearest:
+    """Pairs of the descriptor track's list to look at."""
+    input:
+        nearest=f"{RESULTS}/descriptors.csv",
+        queries=manifest("queries"),
+        references=manifest("references"),
+        replaced=replaced_queries(),
+        truth=f"{RESULTS}/images/ground_truth.csv" if HAS_TRUTH else [],
+    output:
+        [
+            report(
+                f"{RESULTS}/report/descriptor_track/{kind}.png",
+                category="Matches",
+                labels={"gallery": f"descriptor track, {number} {kind}"},
+                caption="../report/nearest.rst",
+            )
+            for number, kind in enumerate(GALLERIES, start=1)
+        ],
+    log:
+        f"{RESULTS}/logs/draw_nearest.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_nearest.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(8000),
+        runtime=minutes(60),
+    params:
+        code=code_of("draw_nearest.py", "evaluation"),
+        replaced=lambda w, input: flag("--replaced", input.replaced),
+        truth=lambda w, input: flag("--ground-truth", input.truth),
+        counted=config["evaluation"]["queries"],
+        matches=config["report"]["gallery_matches"],
+    shell:
+        'python "$SCRIPTS/draw_nearest.py" --list {input.nearest} --queries {input.queries}'
+        " --references {input.references} {params.replaced} {params.truth} --count {params.counted}"
+        " --matches {params.matches} --threads {threads} --sheets {output} > {log} 2>&1"
+
+
+rule draw_track_curve:
+    """The cross-entropy of the track's training beside that of a guess."""
+    input:
+        f"{RESULTS}/models/{TRACK}.curve.csv",
+    output:
+        report(
+            f"{RESULTS}/report/descriptor_track/training_curve.png",
+            category="Training",
+            labels={"figure": "5 loss of the descriptor track's training"},
+            caption="../report/training_curves.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/draw_track_curve.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_track_curve.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(30),
+    params:
+        code=code_of("draw_loss_curves.py", "evaluation"),
+    shell:
+        'python "$SCRIPTS/draw_loss_curves.py" --curves {input} --loss cross_entropy --label cross-entropy'
+        " --threads {threads} --output {output} > {log} 2>&1"

@@ -44,12 +44,11 @@ rule draw_gallery:
         sides=minimum_sides(FAMILIES),
         matches=config["report"]["gallery_matches"],
         verified="--verified" if VERIFIES else "",
-        galleries=lambda w, output: [f"--{kind} {path}" for kind, path in zip(GALLERIES, output)],
     shell:
         'python "$SCRIPTS/draw_gallery.py" --final {input.final} --voted {input.voted} {params.tile_votes}'
         " --parts {input.parts} {params.tiles} {params.faces} --queries {input.queries} --references {input.references}"
         " {params.truth} --count {params.counted} --ensembling {params.ensembling:q} --family-sides {params.sides:q}"
-        " --matches {params.matches} {params.verified} --threads {threads} {params.galleries} > {log} 2>&1"
+        " --matches {params.matches} {params.verified} --threads {threads} --sheets {output} > {log} 2>&1"
 
 
 rule draw_evidence:

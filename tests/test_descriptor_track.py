@@ -257,7 +257,7 @@ def measured(tmp_path_factory):
     done = run(
         "evaluate_descriptors", *common, "--list", folder / "pairs.csv", "--ground-truth", folder / "truth.csv",
         "--normalisation", json.dumps(normalisation), "--evaluation", json.dumps(evaluation), "--pairs-per-query", 10,
-        "--seed", 0, "--output", folder / "d.json", "--table", folder / "d.csv",
+        "--seed", 0, "--output", folder / "d.json", "--table", folder / "d.csv", "--curves", folder / "d.png",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, ids, vectors, dict(truth), done.stderr

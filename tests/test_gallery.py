@@ -12,6 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import draw_gallery
+import draw_nearest
 from copytrace import ensembling, gallery, metrics, parts
 from copytrace.errors import InputError
 
@@ -336,7 +338,7 @@ def test_every_size_of_picture_is_drawn(tmp_path, width, height):
     panels = gallery.draw_panels([*views, gallery.View(path, None), None])
     assert len(panels) == len(views) + 1
     for view, drawn in panels.items():
-        assert (drawn[1] is None) == (view.part is None)
+        assert (drawn[1] is None) == (view.part is None or view.part.kind == "whole")
         for panel in filter(None, drawn):
             inside = np.asarray(panel)[gallery.FRAME : -gallery.FRAME, gallery.FRAME : -gallery.FRAME]
             assert 4 <= inside.shape[1] <= gallery.PANEL[0]
@@ -431,18 +433,20 @@ class Run:
         rows += [(self.queries[i], self.references[0], score) for i, score in wrong.items()]
         ensembling.write_final(self.folder / "matching.csv", final_list(rows))
 
-    def command(self, *arguments):
+    def words(self, *arguments):
         flags = ["--final", "matching.csv", "--voted", "f.parquet", "--tile-votes", "ft.parquet"]
         flags += ["--parts", "parts.parquet", "--tiles", "tiles.parquet"]
         flags += ["--queries", "queries.parquet", "--references", "references.parquet"]
         flags += ["--ensembling", json.dumps(SETTINGS | {"drop_face_references": False})]
         flags += ["--family-sides", '{"f": 1}', "--matches", "4", "--threads", "1"]
-        script = SCRIPTS / "draw_gallery.py"
-        command = [sys.executable, str(script), *flags, *arguments]
+        return [str(SCRIPTS / "draw_gallery.py"), *flags, *arguments]
+
+    def command(self, *arguments):
+        command = [sys.executable, *self.words(*arguments)]
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
 
 
-JUDGED = ["--ground-truth", "truth.csv", "--right", "right.png", "--wrong", "wrong.png", "--missed", "missed.png"]
+JUDGED = ["--ground-truth", "truth.csv", "--sheets", "right.png", "wrong.png", "missed.png"]
 
 
 @pytest.fixture
@@ -473,25 +477,30 @@ def test_script_draws_right_wrong_and_missed_matches_of_odd_names(small_run):
     for name, count in counts.items():
         pixels = sheet(small_run.folder / f"{name}.png")
         assert rows_of(pixels) == count
-        # the pictures are squares of many colours, words and lines are not: every row has some in both outer columns
+        # the pictures are squares of many colours, words and lines are not: every row has some in the first two columns
         for part in np.array_split(pixels[100:], count):
-            for column in (part[:, 24:300], part[:, 900:1176]):
+            for column in (part[:, 24:300], part[:, 318:594]):
                 assert len(np.unique(column.reshape(-1, 3), axis=0)) > 60
     first = (small_run.folder / "right.png").read_bytes()
     assert small_run.command(*JUDGED).returncode == 0
     assert (small_run.folder / "right.png").read_bytes() == first
 
 
-@pytest.mark.parametrize("verified", [False, True])
-def test_a_sheet_says_which_list_it_shows_and_whether_that_is_the_last_word(tmp_path, monkeypatch, verified):
-    said = []
-    headline = gallery.headline
+def test_a_sheet_says_which_list_it_shows_and_whether_that_is_the_last_word(small_run, monkeypatch):
+    small_run.truth.iloc[:4].to_csv(small_run.folder / "truth.csv", index=False)
+    small_run.write_list({0: 0.98, 1: 0.83, 2: 0.665, 3: 0.7}, {})
+    said, headline = [], gallery.headline
     monkeypatch.setattr(gallery, "headline", lambda *words: said.append(words) or headline(*words))
-    empty = gallery.Choice("No match is missed.", "Of 2 true pairs, 0 are not in the list.", pd.DataFrame())
-    gallery.draw_sheet(empty, [], {}, tmp_path / "missed.png", verified)
-    [(_, note, source)] = said
-    assert source == "matching.csv, the ranked list" + ", before verification" * verified
-    assert ("matches.csv, can find what this list misses" in note) == verified
+    monkeypatch.chdir(small_run.folder)
+    for flags in ([], ["--verified"]):
+        said.clear()
+        monkeypatch.setattr(sys, "argv", small_run.words(*JUDGED, *flags))
+        draw_gallery.main()
+        assert {source for *_, source in said} == {
+            "matching.csv, the ranked list" + ", before verification" * len(flags)
+        }
+        assert {"matches.csv, can find what this list misses" in note for _, note, _ in said} == {bool(flags)}
+        assert ["Each row" in note for _, note, _ in said] == [True, False, False]  # the others are empty
 
 
 def described(run, choose, queries):
@@ -557,7 +566,8 @@ def test_missed_pairs_say_what_the_list_says_instead(small_run):
         [rejected, cut_off],
         gallery.draw_panels([rejected.query, rejected.reference, cut_off.query, cut_off.reference]),
         small_run.folder / "rejected.png",
-    )
+        "list", "", "",
+    )  # fmt: skip
     assert rows_of(sheet(small_run.folder / "rejected.png")) == 2
 
 
@@ -577,12 +587,52 @@ def test_a_kind_without_matches_says_so_on_a_small_sheet(small_run):
         assert rows_of(pixels) == 0
 
 
+def test_a_whole_picture_is_shown_once_and_a_part_beside_its_picture(small_run, monkeypatch):
+    rows, row = [], gallery.row
+    monkeypatch.setattr(gallery, "row", lambda *words: rows.append([text for text, _ in words[-1]]) or row(*words))
+    matches = described(small_run, gallery.choose_right, small_run.queries)
+    panels = gallery.draw_panels([view for match in matches for view in (match.query, match.reference)])
+    choice = gallery.Choice("Right", "Four.", pd.DataFrame())
+    gallery.draw_sheet(choice, matches, panels, small_run.folder / "right.png", "list", "", "")
+    assert rows == [
+        ["query same", "reference R0 ü$"],
+        ["query turned", "query part: rotation by 90°", "reference R1 ü$"],
+        ['query in a "tile"\\n$x$', "reference part: grid2 1", "reference R3 ü$"],
+        ["query mirrored, too", "query part: mirror", "reference R2 ü$"],
+    ]
+
+
+def test_the_nearest_pairs_of_a_list_of_descriptors_are_drawn(small_run, monkeypatch):
+    """One query is described by a box; of another the picture could not be read."""
+    manifest = pd.read_parquet(small_run.folder / "queries.parquet")
+    manifest[manifest["image_id"] != "lost"].to_parquet(small_run.folder / "queries.parquet")
+    boxes = small_run.parts[small_run.parts["part"] == 0].copy()
+    boxes.loc[boxes["image_id"] == "turned", ["kind", "x1", "y1"]] = ["detected_overlay", 60, 80]
+    boxes.to_parquet(small_run.folder / "boxes.parquet")
+    flags = ["--list", "matching.csv", "--queries", "queries.parquet", "--references", "references.parquet"]
+    flags += ["--replaced", "boxes.parquet", "--count", "all", "--matches", "4", "--threads", "1"]
+    said, row = [], gallery.row
+    monkeypatch.setattr(gallery, "row", lambda *words: said.append((*words[2], *words[-1])) or row(*words))
+    monkeypatch.chdir(small_run.folder)
+    monkeypatch.setattr(sys, "argv", ["draw_nearest.py", *flags, *JUDGED])
+    draw_nearest.main()
+    assert [rows_of(sheet(small_run.folder / f"{name}.png")) for name in ("right", "wrong", "missed")] == [4, 1, 2]
+    words = [[text if isinstance(text, str) else text[0] for text in parts] for parts in said]
+    assert words[0] == ["score 0.980, rank 1 of 6", "query same", "reference R0 ü$"]
+    assert words[1][1:] == ["query turned", "query part: detected overlay 1", "reference R1 ü$"]
+    assert words[4][:2] == ["score 0.300, rank 5 of 6", "This query has no source among the references."]
+    assert words[5][:2] == ["not in the list", "One of the two pictures could not be read (images/rejected.csv)."]
+    monkeypatch.setattr(sys, "argv", ["draw_nearest.py", *flags, "--sheets", "best.png"])
+    draw_nearest.main()
+    assert rows_of(sheet(small_run.folder / "best.png")) == 4
+
+
 def test_without_ground_truth_one_sheet_of_the_best(small_run):
-    done = small_run.command("--best", "best.png")
+    done = small_run.command("--sheets", "best.png")
     assert done.returncode == 0, done.stderr
     assert rows_of(sheet(small_run.folder / "best.png")) == 4
     small_run.write_list({}, {})
-    assert small_run.command("--best", "best.png").returncode == 0
+    assert small_run.command("--sheets", "best.png").returncode == 0
     assert len(sheet(small_run.folder / "best.png")) < 150
 
 
@@ -595,10 +645,8 @@ def test_a_list_of_another_run_is_refused_in_one_sentence(small_run):
     assert not (small_run.folder / "right.png").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--best", "b.png", *JUDGED], JUDGED[:-2], JUDGED[2:], [], ["--best", "b.png", *JUDGED[2:4]]]
-)
+@pytest.mark.parametrize("arguments", [JUDGED[:-1], [*JUDGED, "b.png"], JUDGED[2:], ["--sheets", "b.png", *JUDGED[:2]]])
 def test_sheets_and_ground_truth_go_together(small_run, arguments):
     done = small_run.command(*arguments)
     assert done.returncode == 2
-    assert "give --" in done.stderr
+    assert "with --ground-truth give three files as --sheets, without it one" in done.stderr

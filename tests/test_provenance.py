@@ -74,6 +74,7 @@ def test_table_scripts_load_no_torch():
     light += ["choose_trial_pictures", "plan_trials", "extract_trials", "fit_fusion"]
     light += ["evaluate_matches", "draw_evidence"]
     light += ["replace_queries", "stretch_descriptors", "evaluate_descriptors", "convert_descriptors"]
+    light += ["draw_gallery", "draw_nearest"]
     for script in light:
         code = f"import runpy, sys; runpy.run_path('{script}.py'); sys.exit('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True)

@@ -15,6 +15,7 @@ import yaml
 from running import DEADLINE, MICRO, REPOSITORY, planned, snakemake
 
 from copytrace import submission
+from copytrace.ensembling import read_pairs
 from copytrace.networks.weights import read_weights
 from copytrace.verification.feature_files import FeatureFiles
 from copytrace.verification.fusion import FEATURES, read_fusion
@@ -249,7 +250,8 @@ def test_the_descriptor_track_adds_only_what_is_new_in_it(track):
     jobs = set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE))
     assert jobs == {
         "synthesise", "train_model", "draw_synthesis_sheet", "describe",  # the rules of every family
-        "replace_queries", "stretch_descriptors", "evaluate_descriptors", "descriptor_track",
+        "replace_queries", "stretch_descriptors", "evaluate_descriptors", "draw_nearest", "draw_track_curve",
+        "descriptor_track",
     }  # fmt: skip
     again = snakemake(folder, "-n", "descriptor_track", overlays=replaced)
     assert "Nothing to be done" in again.stdout + again.stderr
@@ -277,16 +279,16 @@ def test_the_descriptor_track_describes_every_picture_in_the_official_layout(tra
 @pytest.mark.parametrize(
     "settings, rules",
     [
-        ({"stretching": {"factor": 3.0}}, {"stretch_descriptors", "evaluate_descriptors"}),
+        ({"stretching": {"factor": 3.0}}, {"stretch_descriptors"}),
         ({"replacement": {"box": "last_wins"}}, {"replace_queries", "describe", "stretch_descriptors"}),
-        ({"detach_teacher": True}, {"train_model", "describe", "stretch_descriptors"}),
+        ({"detach_teacher": True}, {"train_model", "draw_track_curve", "describe", "stretch_descriptors"}),
     ],
 )
 def test_a_setting_of_the_descriptor_track_reruns_what_depends_on_it(finished, track, tmp_path, settings, rules):
     folder, replaced, _ = track
     changed = (*replaced, overlay(tmp_path, descriptor_track=settings)[1])
     assert set(planned(snakemake(folder, "-n", "descriptor_track", overlays=changed))) == {
-        *rules, "evaluate_descriptors", "descriptor_track",
+        *rules, "evaluate_descriptors", "draw_nearest", "descriptor_track",
     }  # fmt: skip
     changed = overlay(tmp_path, descriptor_track=settings)
     assert not set(planned(snakemake(finished, "-n", overlays=changed))) - {"all", "list_provenance"}
@@ -297,7 +299,7 @@ def test_a_feature_of_the_descriptor_track_is_whitened(finished, tmp_path, facto
     changed = overlay(tmp_path, family_table={"track_CC": {"steps_factor": factor}})
     jobs = planned(snakemake(finished, "-n", "descriptor_track", overlays=changed))
     assert jobs["fit_whitening"] == 1 and jobs["describe"] == 4
-    assert jobs.get("train_model", 0) == jobs.get("draw_synthesis_sheet", 0) == factor
+    assert {jobs.get(rule, 0) for rule in ("train_model", "draw_track_curve", "draw_synthesis_sheet")} == {factor}
 
 
 def test_made_again_the_matches_have_the_same_bytes(finished, tmp_path):
@@ -332,23 +334,30 @@ def test_one_familys_setting_reruns_only_what_depends_on_it(finished, tmp_path):
     assert not [line for line in dry.stdout.splitlines() if line.startswith(("synthesise", "draw_sample"))]
 
 
-def test_other_shards_give_the_same_matches(finished, tmp_path):
-    """Scores agree to 1e-5 and pairs too, but for those within 1e-5 of the cut."""
+def test_other_shards_give_the_same_pairs(finished, tmp_path):
+    """Of a family's models, trained anew. Scores agree to 1e-5 and pairs too, but for those within 1e-5 of a cut."""
     shutil.copytree(finished / "results", tmp_path / "results")
     shutil.copytree(finished / ".snakemake", tmp_path / ".snakemake", ignore=shutil.ignore_patterns("locks"))
     shards = {"training": 2, "references": 3, "queries": 3}
     changed = overlay(tmp_path, images={"shards": shards}, matching={"shards": 3})
-    run = snakemake(tmp_path, "--cores", "2", "results/matching.csv", overlays=changed)
+    tables = [f"results/matching/{of}baseline_CC.parquet" for of in ("", "tiles/")]
+    run = snakemake(tmp_path, "--cores", "2", *tables, overlays=changed)
     assert run.returncode == 0, run.stderr[-4000:]
+    assert re.search(r"^train_model +3$", run.stdout + run.stderr, re.MULTILINE)
     for stage in ("descriptors", "matching/normalisation", "matching/parts", "matching/tiles"):
         assert list((tmp_path / "results" / stage).rglob("2-of-3.*"))
-    before = pd.read_csv(finished / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
-    after = pd.read_csv(tmp_path / "results" / "matching.csv").set_index(["query_id", "reference_id"]).score
-    both = before.index.intersection(after.index)
-    assert (before[both] - after[both]).abs().max() <= 1e-5
-    cut = min(before.min(), after.min()) + 1e-5
-    assert (before.drop(both) <= cut).all()
-    assert (after.drop(both) <= cut).all()
+    for table in tables:
+        before, after = (dict(list(read_pairs([folder / table]).groupby(["model", "scale"], observed=True)))
+                         for folder in (finished, tmp_path))  # fmt: skip
+        assert before.keys() == after.keys() and len(before) == (3 if "tiles" in table else 6)
+        for one, other in ((before[search], after[search]) for search in before):
+            names = ["query_id", "query_part", "reference_id", "reference_part"]
+            one, other = (pairs.astype(dict.fromkeys(names, str)).set_index(names).score for pairs in (one, other))
+            both = one.index.intersection(other.index)
+            assert len(both) > 200 and (one[both] - other[both]).abs().max() <= 1e-5
+            cut = min(one.min(), other.min()) + 1e-5
+            assert (one.drop(both) <= cut).all()
+            assert (other.drop(both) <= cut).all()
 
 
 def test_float16_is_measured_on_a_finished_run(finished):
@@ -582,9 +591,9 @@ def test_a_mistake_in_the_inputs_is_one_sentence_before_anything_expensive(own_p
     assert logs <= {"list_images", "check_inputs.log", "scan_images", "merge_manifests", "prepare_backbone"}
 
 
-def report_of(folder, path, overlays=(MICRO,)):
+def report_of(folder, path, *targets, overlays=(MICRO,)):
     """Results by path and the opening text of the report on a finished run."""
-    run = snakemake(folder, "--report", str(path), overlays=overlays)
+    run = snakemake(folder, *targets, "--report", str(path), overlays=overlays)
     assert run.returncode == 0, run.stderr[-3000:]
     html = path.read_text()
     # the page's own scripts come first, and one of them has a variable of that name
@@ -613,6 +622,19 @@ def test_the_report_has_every_result_with_a_caption(finished, tmp_path):
     assert not [text for text in texts if "system-message" in text or "{{" in text or "{%" in text]
     full = json.loads((finished / "results" / "evaluation" / "matching.json").read_text())["summary"]["full"]
     assert f"<td>{full['micro_ap']:.3f}</td>" in report["workflow_desc"]
+
+
+def test_the_report_of_the_descriptor_track_has_every_result_with_a_caption(track, tmp_path):
+    folder, replaced, _ = track
+    report = report_of(folder, tmp_path / "report.html", "descriptor_track", overlays=replaced)
+    assert set(report["results"]) == {
+        *(f"results/report/descriptor_track/{kind}.png" for kind in ("right", "wrong", "missed", "training_curve")),
+        *(f"results/evaluation/descriptors_{name}" for name in ("table.csv", "precision_recall.png")),
+        "results/report/synthesis/track_CC.jpg",
+    }
+    texts = [result["caption"] for result in report["results"].values()]
+    assert all(len(text) > 200 for text in texts)
+    assert not [text for text in texts if "system-message" in text or "{{" in text or "{%" in text]
 
 
 def test_provenance_shows_the_configuration_of_the_run(finished):

@@ -7,6 +7,9 @@ import pandas as pd
 
 from copytrace import ensembling, gallery, ground_truth, runtime
 
+SCORE = "A score is the mean of its pieces of evidence."
+VERIFIED = "Not the last word: verification, matches.csv, can find what this list misses and drop what is wrong."
+
 
 def main() -> None:
     """Read the arguments, choose pairs, read their evidence, draw the sheets."""
@@ -37,16 +40,16 @@ def main() -> None:
     parser.add_argument("--matches", type=int, default=8, help="rows of a sheet")
     parser.add_argument("--verified", action="store_true", help="there is a verified list, too: the sheets say so")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_output("--right", type=Path, help="sheet of right matches (PNG)")
-    parser.add_output("--wrong", type=Path, help="sheet of wrong matches (PNG)")
-    parser.add_output("--missed", type=Path, help="sheet of missed matches (PNG)")
-    parser.add_output("--best", type=Path, help="sheet of the best matches, without ground truth (PNG)")
+    parser.add_output(
+        "--sheets",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="PNGs of right, wrong and missed matches; without --ground-truth one, of the best",
+    )
     args = parser.parse()
-    judged_sheets = [args.right, args.wrong, args.missed]
-    if args.ground_truth and (args.best or None in judged_sheets):
-        parser.error("with --ground-truth give --right, --wrong and --missed")
-    if not args.ground_truth and (not args.best or any(judged_sheets)):
-        parser.error("without --ground-truth give --best alone")
+    if len(args.sheets) != (3 if args.ground_truth else 1):
+        parser.error("with --ground-truth give three files as --sheets, without it one")
     if args.tile_votes and not args.tiles:
         parser.error("--tile-votes needs --tiles")
     runtime.set_threads(args.threads)
@@ -54,16 +57,9 @@ def main() -> None:
     settings = ensembling.Ensembling.from_json(args.ensembling)
     with runtime.Throughput("matches", args.threads) as done:
         final = ensembling.read_final(args.final)
-        if args.ground_truth:
-            judged = gallery.judge(final, ground_truth.read(args.ground_truth), args.count)
-            choices = {
-                args.right: gallery.choose_right(judged, args.matches),
-                args.wrong: gallery.choose_wrong(judged, args.matches),
-                args.missed: gallery.choose_missed(judged, args.matches),
-            }
-        else:
-            choices = {args.best: gallery.choose_best(gallery.rank_list(final), args.matches)}
-        shown = pd.concat([choice.pairs for choice in choices.values()])
+        truth = ground_truth.read(args.ground_truth) if args.ground_truth else None
+        choices = gallery.choose(final, truth, args.count, args.matches)
+        shown = pd.concat([choice.pairs for choice in choices])
         of_queries = gallery.among("image_id", shown["query_id"])
         of_references = gallery.among("image_id", shown["reference_id"])
         parts = pd.read_parquet(args.parts, filters=of_queries)
@@ -76,15 +72,13 @@ def main() -> None:
         manifest = pd.read_parquet(args.references, filters=of_references)
         references = gallery.pictures(manifest, gallery.whole_and_tiles(manifest, tiles))
         sheets = {}
-        for path, choice in choices.items():
+        for path, choice in zip(args.sheets, choices, strict=True):
             pairs = gallery.check_scores(choice.pairs, evidence, settings.final_score)
-            sheets[path] = gallery.describe_matches(pairs, evidence, queries, references, len(final), settings)
-        views = [view for matches in sheets.values() for match in matches for view in (match.query, match.reference)]
-        panels = gallery.draw_panels(views)
-        for path, choice in choices.items():
-            gallery.draw_sheet(choice, sheets[path], panels, path, args.verified)
-            done.add(len(sheets[path]))
-            runtime.log.info("%s: %s", choice.title, path)
+            matches = gallery.describe_matches(pairs, evidence, queries, references, len(final), settings)
+            sheets[path] = choice, matches
+        source = "matching.csv, the ranked list" + ", before verification" * args.verified
+        gallery.draw_sheets(sheets, source, VERIFIED if args.verified else "", f"{gallery.LEGEND} {SCORE}")
+        done.add(len(shown))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_output("--output", type=Path, required=True, help="descriptors.json")
     parser.add_output("--table", type=Path, required=True, help="the rows as CSV")
+    parser.add_output("--curves", type=Path, required=True, help="precision over recall of all scales together, PNG")
     args = parser.parse()
     runtime.set_threads(args.threads)
     evaluation = ablation.Evaluation.from_json(args.evaluation)
@@ -66,6 +67,7 @@ def main() -> None:
         temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     with runtime.atomic_output(args.table) as temporary:
         ablation.as_table(rows).to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    ablation.draw_precision_recall(track_evaluation.headline_rows(rows), args.curves)
     for line in track_evaluation.report_lines(rows, steps):
         runtime.log.info("%s", line)
 

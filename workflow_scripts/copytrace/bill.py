@@ -606,6 +606,8 @@ class _Plan:
             memory=FLOAT * (2 * vectors + self.dimensions(self.track) * self.count["training"]),
         )  # fmt: skip
         yield self.starting("", "evaluate_descriptors", "evaluate_descriptors.py", self.has_truth)
+        yield self.starting("", "draw_nearest", "draw_nearest.py", 1)
+        yield self.starting("", "draw_track_curve", "draw_loss_curves.py", len(trained))
         yield self.starting("", "draw_synthesis_sheet", "draw_synthesis_sheet.py", len(trained))
 
     def report(self) -> Iterator[Work]:

@@ -114,7 +114,7 @@ def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: 
     if not pair.transform:
         shown = [gallery.in_panel(query)[0], gallery.in_panel(reference)[0]]
         shown.append(gallery.absent("no common geometry was found", 2 * PANEL[0] + GAP))
-        return gallery.row(start, colour, lines, [*captions, "", ""], shown, [0, 1, 2])
+        return gallery.row(start, colour, lines, list(zip([*captions, ""], shown)))
     transform = np.array(pair.transform.split(), np.float64).reshape(3, 3)
     in_query, in_reference = overlap(transform, query.shape[1::-1], reference.shape[1::-1])
     at_top = np.abs(in_reference[:, 1] + 0.5) < 1e-3 * len(reference)
@@ -125,7 +125,7 @@ def _row(number: int, pair: Any, own: Any, query: NDArray[np.uint8], reference: 
         *laid_over(query, reference, transform, in_query + 0.5),
     ]
     captions += ["the query there", "the reference, laid over it"]
-    return gallery.row(start, colour, lines, captions, shown, [0, 1, 2, 3])
+    return gallery.row(start, colour, lines, list(zip(captions, shown)))
 
 
 def in_words(probability: float) -> str:

@@ -37,7 +37,7 @@ from copytrace.figures import spread
 from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.parts import QUERY_LAYOUTS, REFERENCE_LAYOUTS, cut_part, part_corners_in_picture, whole_pictures
-from copytrace.runtime import atomic_output
+from copytrace.runtime import atomic_output, log
 from copytrace.tables import read_footer
 
 EVIDENCE = ["model", "scale", "query_part", "reference_part"]
@@ -96,6 +96,17 @@ def judge(final: pd.DataFrame, ground_truth: pd.DataFrame, count: str) -> Judged
     hits = metrics.mark_hits(ranked, truth)
     _, threshold = metrics.recall_at_precision(ranked["score"], hits, len(truth), metrics.PRECISION)
     return Judged(ranked.assign(hit=hits), truth, threshold)
+
+
+def choose(final: pd.DataFrame, ground_truth: pd.DataFrame | None, count: str, matches: int) -> list[Choice]:
+    """What the sheets of a list show: right, wrong and missed matches; without a ground truth the best pairs alone.
+
+    `final`, `ground_truth` and `count` are as for `judge`; `matches`: rows of a sheet, at most.
+    """
+    if ground_truth is None:
+        return [choose_best(rank_list(final), matches)]
+    judged = judge(final, ground_truth, count)
+    return [chosen(judged, matches) for chosen in (choose_right, choose_wrong, choose_missed)]
 
 
 def choose_right(judged: Judged, matches: int) -> Choice:
@@ -316,7 +327,7 @@ class View(NamedTuple):
 
 
 class Match(NamedTuple):
-    """One row of a sheet: its words, the captions of its four pictures, and what they show.
+    """One row of a sheet: its words, captions of query, its part, the reference's part and reference, what they show.
 
     A view is None where the picture is not among the readable ones.
     """
@@ -406,26 +417,57 @@ def _describe(
             pieces.append((queries.view(pair.query_id, part), references.view(pair.reference_id, row.tile)))
         lines += [_piece_line(name, row, *views) for name, row, views in zip(("Best", "Second"), best, pieces)]
         query, reference = pieces[0]
-        middle = [f"query part: {_part_text(query, QUERY_LAYOUTS)}"]
-        middle += [f"reference part: {_part_text(reference, REFERENCE_LAYOUTS)}"]
     else:
         query, reference = queries.picture(pair.query_id), references.picture(pair.reference_id)
-        middle = ["", ""]
     lines += [pair.remark] if pair.remark else []
-    captions = [f"query {printable(pair.query_id)}", *middle, f"reference {printable(pair.reference_id)}"]
-    return Match(pair.verdict, lines, captions, query, reference)
+    return Match(pair.verdict, lines, _captions(pair, query, reference), query, reference)
+
+
+def describe_nearest(pairs: pd.DataFrame, queries: Pictures, references: Pictures, rows: int) -> list[Match]:
+    """Everything a sheet says about pairs of a list in which each picture has one part, number 0, and one descriptor.
+
+    Args:
+        pairs: a choice's pairs.
+        queries, references: the pictures, with what was described of them.
+        rows: length of the list.
+    """
+    matches = []
+    pair: Any
+    for pair in pairs.itertuples(index=False):
+        sides = ((queries, pair.query_id), (references, pair.reference_id))
+        query, reference = (side.view(name, 0) if name in side.paths else None for side, name in sides)
+        lines = [_place(pair, rows)]
+        if query is None or reference is None:
+            lines.append("One of the two pictures could not be read (images/rejected.csv).")
+        lines += [pair.remark] if pair.remark else []
+        matches.append(Match(pair.verdict, lines, _captions(pair, query, reference), query, reference))
+    return matches
+
+
+def _captions(pair: Any, query: View | None, reference: View | None) -> list[str]:
+    """What stands above the pictures of a pair: query, its part, the reference's part, reference."""
+    parts = [("query part", query, QUERY_LAYOUTS), ("reference part", reference, REFERENCE_LAYOUTS)]
+    middle = [f"{of}: {_part_text(view, layouts)}" if view and view.part else "" for of, view, layouts in parts]
+    return [f"query {printable(pair.query_id)}", *middle, f"reference {printable(pair.reference_id)}"]
+
+
+def _place(pair: Any, rows: int) -> str:
+    if np.isnan(pair.score):
+        return "not in the list"
+    return f"score {pair.score:.3f}, rank {int(pair.rank):,} of {rows:,}"
 
 
 def _standing(pair: Any, rows: int, readable: bool, vote: int) -> list[str]:
     """The pair's score and place in the list, or that it has none and why."""
+    place = _place(pair, rows)
     if not np.isnan(pair.score):
-        return [f"score {pair.score:.3f}, rank {int(pair.rank):,} of {rows:,}"]
+        return [place]
     if np.isnan(pair.recomputed):
         if not readable:
-            return ["not in the list", "No evidence: one of the two pictures could not be read (images/rejected.csv)."]
+            return [place, "No evidence: one of the two pictures could not be read (images/rejected.csv)."]
         lacks = "not enough models agree on any of its parts" if vote > 1 else "no model has it among its best pairs"
-        return ["not in the list", f"No evidence: {lacks}, or a filter took it out."]
-    return ["not in the list", f"It scores {pair.recomputed:.3f}, less than the pairs that the list keeps."]
+        return [place, f"No evidence: {lacks}, or a filter took it out."]
+    return [place, f"It scores {pair.recomputed:.3f}, less than the pairs that the list keeps."]
 
 
 def _piece_line(name: str, row: Any, query: View, reference: View) -> str:
@@ -469,8 +511,12 @@ ORANGE, WHITE, BLACK, GREY, LINE, BLUE = "#ff9f1c", "#ffffff", "#1c1c1c", "#5f63
 VERDICT_COLOURS = {"right": "#117a65", "wrong": "#943126", "missed": "#9a6400", "best pair": BLUE}
 
 
-def draw_panels(views: Iterable[View | None]) -> dict[View, tuple[Image.Image, Image.Image | None]]:
-    """For each view its picture with the part outlined and, if there is one, the part as it was compared.
+#: A view's picture with its part outlined, and the part as it was compared, if it is not the whole picture.
+Panels = Mapping[View, tuple[Image.Image, Image.Image | None]]
+
+
+def draw_panels(views: Iterable[View | None]) -> Panels:
+    """The pictures that a sheet needs.
 
     A picture is decoded once, however many of its parts are shown, and one picture is held at a time.
 
@@ -488,11 +534,17 @@ def draw_panels(views: Iterable[View | None]) -> dict[View, tuple[Image.Image, I
             if view.part is None:
                 panels[view] = _framed(image, None), None
             else:
-                cut = cut_part(image, view.part)
-                whole = np.array([(0, 0), (cut.shape[1], 0), cut.shape[1::-1], (0, cut.shape[0])], np.float64)
-                outline = part_corners_in_picture(view.part)
-                panels[view] = _framed(image, outline), _framed(cut, whole)
+                panels[view] = _framed(image, part_corners_in_picture(view.part)), _compared(image, view.part)
     return panels
+
+
+def _compared(image: NDArray[np.uint8], part: Any) -> Image.Image | None:
+    """A part as it was compared, framed; None for the whole picture, which need not be shown twice."""
+    if part.kind == "whole":
+        return None
+    cut = cut_part(image, part)
+    edges = np.array([(0, 0), (cut.shape[1], 0), cut.shape[1::-1], (0, cut.shape[0])], np.float64)
+    return _framed(cut, edges)
 
 
 def _framed(image: NDArray[np.uint8], corners: NDArray[np.float64] | None) -> Image.Image:
@@ -534,36 +586,39 @@ def _outline(panel: Image.Image, corners: NDArray[np.float64]) -> None:
         draw.rectangle((*(start - half), *(start + half)), fill=colour)
 
 
+LEGEND = (
+    "Each row: the query with its matching part outlined, that part as it was compared, the reference's part as it was "
+    "compared, the reference with its part outlined; a whole picture stands for its part, too. Orange is the part's "
+    "upper edge, the square its left end: they show how a part was turned or mirrored."
+)
+
+
+def draw_sheets(sheets: Mapping[Path, tuple[Choice, Sequence[Match]]], source: str, note: str, legend: str) -> None:
+    """Draw the sheets of a list: by their files, what each shows; other arguments as for `draw_sheet`."""
+    views = [view for _, matches in sheets.values() for match in matches for view in (match.query, match.reference)]
+    panels = draw_panels(views)
+    for path, (choice, matches) in sheets.items():
+        draw_sheet(choice, matches, panels, path, source, note, legend)
+        log.info("%s: %s", choice.title, path)
+
+
 def draw_sheet(
-    choice: Choice,
-    matches: Sequence[Match],
-    panels: Mapping[View, tuple[Image.Image, Image.Image | None]],
-    path: Path,
-    verified: bool = False,
+    choice: Choice, matches: Sequence[Match], panels: Panels, path: Path, source: str, note: str, legend: str
 ) -> None:
     """Write one kind's sheet as PNG, 1200 pixels wide; equal sheets are equal bytes.
 
     Args:
         choice: for the words above the rows.
-        matches: the rows, from `describe_matches`; without any, the sheet is one sentence.
+        matches: the rows, from `describe_matches` or `describe_nearest`; without any, the sheet is a few words.
         panels: from `draw_panels`, at least of the views of `matches`.
         path: where to write.
-        verified: whether there is a verified list beside this one.
+        source: which list it shows.
+        note: what is to be said of that list behind the choice's own note, or "".
+        legend: how to read a row.
     """
-    source = "matching.csv, the ranked list" + ", before verification" * verified
-    note = choice.note
-    if verified:
-        note += " Not the last word: verification, matches.csv, can find what this list misses and drop what is wrong."
-    if matches:
-        legend = (
-            "Each row: the query with its matching part outlined, that part as it was compared, the reference's part "
-            "as it was compared, the reference with its part outlined. Orange is the part's upper edge, the square its "
-            "left end: they show how a part was turned or mirrored. A score is the mean of its pieces of evidence."
-        )
-        blocks = [headline(choice.title, f"{note} {legend}", source)]
-        blocks += [_row(number, match, panels) for number, match in enumerate(matches, 1)]
-    else:
-        blocks = [headline(choice.title, note, source)]
+    words = [choice.note, note, legend if matches else ""]
+    blocks = [headline(choice.title, " ".join(filter(None, words)), source)]
+    blocks += [_row(number, match, panels) for number, match in enumerate(matches, 1)]
     stacked(blocks, path)
 
 
@@ -587,37 +642,26 @@ def headline(title: str, text: str, source: str) -> Image.Image:
     return block
 
 
-def _row(number: int, match: Match, panels: Mapping[View, tuple[Image.Image, Image.Image | None]]) -> Image.Image:
-    """One match: a line, its words, the captions, the four pictures."""
+def _row(number: int, match: Match, panels: Panels) -> Image.Image:
+    """One match: a line, its words, the captions, two to four pictures."""
     unreadable = absent("this picture could not be read", PANEL[0]), None
     query, query_part = panels[match.query] if match.query else unreadable
     reference, reference_part = panels[match.reference] if match.reference else unreadable
-    if query_part and reference_part:
-        shown = [query, query_part, reference_part, reference]
-        columns = [0, 1, 2, 3]
-    else:
-        shown = [query, absent("no parts of the two were matched", 2 * PANEL[0] + GAP), reference]
-        columns = [0, 1, 3]
-    return row(
-        f"{number}  {match.verdict}", VERDICT_COLOURS[match.verdict], match.lines, match.captions, shown, columns
-    )
+    places = zip(match.captions, (query, query_part, reference_part, reference))
+    shown = [(caption, panel) for caption, panel in places if panel is not None]
+    return row(f"{number}  {match.verdict}", VERDICT_COLOURS[match.verdict], match.lines, shown)
 
 
 def row(
     start: str,
     colour: str,
     lines: Sequence[str],
-    captions: Sequence[str],
-    shown: Sequence[Image.Image],
-    columns: Sequence[int],
+    shown: Sequence[tuple[str, Image.Image]],
 ) -> Image.Image:
-    """One row of a sheet: `start` in a colour and the first line behind it, more lines, pictures in columns of four.
-
-    `captions` has one for each of the four columns.
-    """
+    """One row of a sheet: `start` in a colour, the first line behind it, more lines, up to four captioned pictures."""
     head, body, caption = font(15, bold=True), font(13), font(13)
     words = 16 + 24 + 19 * (len(lines) - 1) + 6
-    block = Image.new("RGB", (WIDTH, words + 22 + max(panel.height for panel in shown) + 10), WHITE)
+    block = Image.new("RGB", (WIDTH, words + 22 + max(panel.height for _, panel in shown) + 10), WHITE)
     draw = ImageDraw.Draw(block)
     draw.line((MARGIN, 4, WIDTH - MARGIN, 4), LINE, 1)
     draw.text((MARGIN, 16), start, colour, head)
@@ -625,9 +669,9 @@ def row(
     draw.text((after, 16), fitted(lines[0], head, WIDTH - MARGIN - after), BLACK, head)
     for place, line in enumerate(lines[1:]):
         draw.text((MARGIN, 40 + 19 * place), fitted(line, body, WIDTH - 2 * MARGIN), GREY if place else BLACK, body)
-    for column, panel in zip(columns, shown):
+    for column, (text, panel) in enumerate(shown):
         left = MARGIN + column * (PANEL[0] + GAP)
-        draw.text((left, words), fitted(captions[column], caption, PANEL[0]), GREY, caption)
+        draw.text((left, words), fitted(text, caption, PANEL[0]), GREY, caption)
         block.paste(panel, (left - FRAME, words + 22))
     return block
 

@@ -105,6 +105,14 @@ def protocol(
     }
 
 
+def headline_rows(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """The rows whose curves are drawn: all scales together, by each treatment of the scores."""
+    by_name = {row.name: row for row in rows}
+    shown = {f"{ALL}, stretched, {SUBMITTED}": SUBMITTED}
+    shown |= {name: name for name in (f"{ALL}, plain", f"{ALL}, score normalised")}
+    return [(label, by_name[name]) for label, name in shown.items()]
+
+
 def report_lines(rows: Sequence[Row], steps: Sequence[Mapping[str, Any]]) -> list[str]:
     """Tables of rows and steps for the log, a line each."""
     lines = [f"{'':32} micro-AP  interval        R@P90"]
