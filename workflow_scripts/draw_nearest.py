@@ -7,7 +7,8 @@ import pandas as pd
 from copytrace import ensembling, gallery, ground_truth, parts, runtime
 
 SOURCE = "descriptors.csv, the descriptor track's nearest pairs"
-SCORE = "A score is minus the squared Euclidean distance of the two descriptors, the query's stretched."
+LEGEND = "A score is minus the squared Euclidean distance of the two descriptors, the query's stretched."
+REPLACED = "Where a detected box of a query was described instead of the whole, it is outlined, and shown beside it."
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
             path: (choice, gallery.describe_nearest(choice.pairs, *sides, len(nearest)))
             for path, choice in zip(args.sheets, choices, strict=True)
         }
-        gallery.draw_sheets(sheets, SOURCE, "", f"{gallery.LEGEND} {SCORE}")
+        gallery.draw_sheets(sheets, SOURCE, REPLACED if args.replaced else "", LEGEND)
         done.add(len(shown))
 
 

@@ -434,14 +434,19 @@ def describe_nearest(pairs: pd.DataFrame, queries: Pictures, references: Picture
     matches = []
     pair: Any
     for pair in pairs.itertuples(index=False):
-        sides = ((queries, pair.query_id), (references, pair.reference_id))
-        query, reference = (side.view(name, 0) if name in side.paths else None for side, name in sides)
+        query, reference = _described(queries, pair.query_id), _described(references, pair.reference_id)
         lines = [_place(pair, rows)]
         if query is None or reference is None:
             lines.append("One of the two pictures could not be read (images/rejected.csv).")
         lines += [pair.remark] if pair.remark else []
         matches.append(Match(pair.verdict, lines, _captions(pair, query, reference), query, reference))
     return matches
+
+
+def _described(side: Pictures, image_id: str) -> View | None:
+    """A picture with the part that was described, if not the whole; None if it is not among the readable ones."""
+    view = side.view(image_id, 0) if image_id in side.paths else None
+    return side.picture(image_id) if view is None or view.part.kind == "whole" else view
 
 
 def _captions(pair: Any, query: View | None, reference: View | None) -> list[str]:
