@@ -44,7 +44,7 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 
 # Two workers, each with whole files: what a file sets up once, such as a run of the workflow, is not set up twice.
 test: install-dev
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Both on a real SLURM of one node; they need root and, once, `tests/one-node-slurm.sh install` (Debian). Where that is
 # missing they skip and say so, or fail with COPYTRACE_NO_SKIP=1.

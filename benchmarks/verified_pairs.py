@@ -34,8 +34,8 @@ from copytrace.preprocessing import to_network_input
 from copytrace.sample.jpeg import through_file
 from copytrace.verification import background, candidates, descriptor_index, edits, features, matching, trials
 from copytrace.verification.descriptor_index import IndexSettings
-from copytrace.verification.evidence import bounding_box
 from copytrace.verification.features import Features
+from copytrace.verification.frames import bounding_box
 from copytrace.verification.trials import Trial
 from copytrace.verification.verify import BOX, verify
 from copytrace.whitening import Whitening, fit_whitening

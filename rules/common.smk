@@ -18,7 +18,9 @@ from copytrace.errors import InputError
 
 schema = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 try:
-    validation.check_schema(config, yaml.safe_load(schema.read_text()))
+    # libyaml's loader where PyYAML has it: every command waits for the schema to be read
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    validation.check_schema(config, yaml.load(schema.read_text(), Loader=loader))
     configuration.check(config)
 except InputError as mistake:
     raise WorkflowError(f"config: {mistake}") from None

@@ -7,9 +7,9 @@ import pytest
 from copytrace import pdq
 from copytrace.sample import scenes
 from copytrace.verification.alignment import Agreement, compare_aligned, compare_thumbnails
-from copytrace.verification.evidence import bounding_box, evidence, share
+from copytrace.verification.evidence import evidence, share
 from copytrace.verification.features import FeatureSettings, extract
-from copytrace.verification.frames import project
+from copytrace.verification.frames import bounding_box, project
 from copytrace.verification.geometry import Geometry
 from copytrace.verification.matching import both_orientations, prepare_query
 from copytrace.verification.verify import UNRELATED_BITS, hash_distance, verify

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def _imported_by(path: Path) -> set[Path]:
 def _direct_imports(path: Path) -> frozenset[Path]:
     """The files of `copytrace` modules and packages that the file at `path` imports itself."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _statements(_parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -73,11 +74,29 @@ def _direct_imports(path: Path) -> frozenset[Path]:
 
 @cache
 def _code_of(path: Path) -> str:
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
+    tree = _parsed(path)
+    for node in _statements(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [statement for statement in node.body if not _is_docstring(statement)] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """A module and all statements in it; `ast.walk` would pass through ten times as many expressions, which hold none.
+
+    Every Snakemake command, and every job of a cluster, waits for this.
+    """
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+            waiting += getattr(node, block, [])
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

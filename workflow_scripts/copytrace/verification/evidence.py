@@ -46,14 +46,6 @@ def evidence(geometry: Geometry, query: Features, reference: Features) -> Eviden
     )
 
 
-def bounding_box(region: np.ndarray) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of a region [n, 2]; not-a-number where n = 0."""
-    if not len(region):
-        return (np.nan,) * 4
-    (x0, y0), (x1, y1) = region.min(axis=0), region.max(axis=0)
-    return float(x0), float(y0), float(x1), float(y1)
-
-
 def share(region: np.ndarray, size: tuple[int, int]) -> float:
     """The share of a picture of `size` (width, height) that a region [n, 2] covers."""
     return area(region) / (size[0] * size[1]) if len(region) else 0.0

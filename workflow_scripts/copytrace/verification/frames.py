@@ -63,3 +63,11 @@ def overlap(
     """
     in_query = clip(project(transform, corners(reference_size)), query_size)
     return in_query, project(np.linalg.inv(transform), in_query)
+
+
+def bounding_box(region: np.ndarray) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a region [n, 2]; not-a-number where n = 0."""
+    if not len(region):
+        return (np.nan,) * 4
+    (x0, y0), (x1, y1) = region.min(axis=0), region.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from copytrace import metrics, runtime
 from copytrace.errors import InputError
-from copytrace.verification.evidence import bounding_box
+from copytrace.verification.frames import bounding_box
 
 #: What transfers from one collection to another (section 5); the share of inliers among the matches does not. 1: the
 #: more of it, the more probable a copy; -1: the less.

@@ -8,9 +8,9 @@ import numpy as np
 
 from copytrace import pdq
 from copytrace.verification.alignment import Agreement, compare_aligned, compare_thumbnails
-from copytrace.verification.evidence import bounding_box, evidence
+from copytrace.verification.evidence import evidence
 from copytrace.verification.features import Features
-from copytrace.verification.frames import project, resizing
+from copytrace.verification.frames import bounding_box, project, resizing
 from copytrace.verification.geometry import locate
 from copytrace.verification.matching import Query
 
