@@ -23,11 +23,13 @@ def scripts(tmp_path, monkeypatch):
     def digests():
         provenance._direct_imports.cache_clear()
         provenance._code_of.cache_clear()
+        provenance._parsed.cache_clear()
         return {p.name: provenance.code_digest(p) for p in sorted((tmp_path / "scripts").glob("*.py"))}
 
     yield tmp_path / "scripts", digests
     provenance._direct_imports.cache_clear()
     provenance._code_of.cache_clear()
+    provenance._parsed.cache_clear()
 
 
 def changed(before, after):
