@@ -40,16 +40,7 @@ def main() -> None:
     parser.add_argument("--matches", type=int, default=8, help="rows of a sheet")
     parser.add_argument("--verified", action="store_true", help="there is a verified list, too: the sheets say so")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_output(
-        "--sheets",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="PNGs of right, wrong and missed matches; without --ground-truth one, of the best",
-    )
-    args = parser.parse()
-    if len(args.sheets) != (3 if args.ground_truth else 1):
-        parser.error("with --ground-truth give three files as --sheets, without it one")
+    args = gallery.parse_sheets(parser)
     if args.tile_votes and not args.tiles:
         parser.error("--tile-votes needs --tiles")
     runtime.set_threads(args.threads)

@@ -22,16 +22,7 @@ def main() -> None:
     parser.add_argument("--count", choices=["all", "listed"], required=True, help="evaluation.queries")
     parser.add_argument("--matches", type=int, required=True, help="rows of a sheet")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_output(
-        "--sheets",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="PNGs of right, wrong and missed matches; without --ground-truth one, of the best",
-    )
-    args = parser.parse()
-    if len(args.sheets) != (3 if args.ground_truth else 1):
-        parser.error("with --ground-truth give three files as --sheets, without it one")
+    args = gallery.parse_sheets(parser)
     runtime.set_threads(args.threads)
     with runtime.Throughput("matches", args.threads) as done:
         nearest = ensembling.read_final(args.list)

@@ -16,6 +16,7 @@ model said at one scale about one part of the query and one of the reference.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -37,7 +38,7 @@ from copytrace.figures import spread
 from copytrace.ground_truth import PAIR, positive_pairs
 from copytrace.imaging import UnreadableImage, load_image
 from copytrace.parts import QUERY_LAYOUTS, REFERENCE_LAYOUTS, cut_part, part_corners_in_picture, whole_pictures
-from copytrace.runtime import atomic_output, log
+from copytrace.runtime import Arguments, atomic_output, log
 from copytrace.tables import read_footer
 
 EVIDENCE = ["model", "scale", "query_part", "reference_part"]
@@ -96,6 +97,19 @@ def judge(final: pd.DataFrame, ground_truth: pd.DataFrame, count: str) -> Judged
     hits = metrics.mark_hits(ranked, truth)
     _, threshold = metrics.recall_at_precision(ranked["score"], hits, len(truth), metrics.PRECISION)
     return Judged(ranked.assign(hit=hits), truth, threshold)
+
+
+def parse_sheets(parser: Arguments) -> Namespace:
+    """Read the command line of a script that draws the sheets of a list, `--sheets`: as many as `choose` has for it.
+
+    `parser` has all its other flags, `--ground-truth` among them. Another number of files ends the script.
+    """
+    help_text = "PNGs of right, wrong and missed matches; without --ground-truth one, of the best"
+    parser.add_output("--sheets", type=Path, nargs="+", required=True, help=help_text)
+    args = parser.parse()
+    if len(args.sheets) != (3 if args.ground_truth else 1):
+        parser.error("with --ground-truth give three files as --sheets, without it one")
+    return args
 
 
 def choose(final: pd.DataFrame, ground_truth: pd.DataFrame | None, count: str, matches: int) -> list[Choice]:
